@@ -1,0 +1,65 @@
+# Needs Python 3.11 and make, nothing else. PYTHON names another interpreter: make test PYTHON=~/python3.11/bin/python3
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+INSTALLED := $(VENV)/.installed
+DEMO_QUERY := SELECT video_id, label, alteration, status, num_faces, round(p_fake, 3) AS p_fake, verdict \
+	FROM 'demo/scores/videos/*.parquet' ORDER BY video_id
+
+.PHONY: help demo test check bench lock clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo   score a small archive and query the result"
+	@echo "make test   run every test"
+	@echo "make check  formatting, lint, types, import contract, tests"
+	@echo "make bench  run the benchmarks"
+	@echo "make lock   pin every package again (UPGRADE=--upgrade takes newer ones)"
+	@echo "make clean  remove the demo and the caches, not $(VENV)"
+
+demo: demo/archive/manifest.csv
+	@$(PY) jobs/score.py $< --model untrained:mobilenet_v3_small --out demo/scores
+	@echo
+	@echo "The results are in demo/scores: videos/ (one row a video), faces/ (one row a face), run.json."
+	@echo "The model is untrained, so p_fake means nothing yet. A query over videos/:"
+	@$(PY) -c 'import sys, duckdb; print(sys.argv[1]); duckdb.sql(sys.argv[1]).show()' "$(DEMO_QUERY)"
+
+demo/archive/manifest.csv: jobs/make_demo_archive.py | $(INSTALLED)
+	@rm -rf demo/archive demo/scores
+	@$(PY) jobs/make_demo_archive.py --out demo/archive
+
+test: $(INSTALLED)
+	@$(PY) -m pytest --durations=10
+
+check: $(INSTALLED)
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy --strict dfd_core
+	@$(VENV)/bin/lint-imports --no-logo
+	@$(PY) -m pytest
+
+bench: $(INSTALLED)
+	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(PY) $$file; done
+
+lock: $(INSTALLED)
+	@$(PIP) install uv==0.13.9
+	@$(PY) -m uv pip compile pyproject.toml --extra dev --quiet $(UPGRADE) \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url --system-certs \
+		--annotation-style line --custom-compile-command "make lock" --output-file requirements.lock
+
+clean:
+	@rm -rf demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# A virtual environment that cannot run pip was left half made, and is made again.
+$(INSTALLED): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed, and neither python3.11 nor python3 is on the PATH"; exit 1; }
+	@$(PY) -c 'import sys, pip; sys.exit(sys.version_info[:2] != (3, 11) or sys.prefix == sys.base_prefix)' 2>/dev/null || { \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+			|| { echo "Python 3.11 is needed; $(PYTHON) is another version (PYTHON=... names the right one)"; exit 1; }; \
+		rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	@echo "Installing the locked packages into $(VENV) (a few minutes the first time)"
+	@$(PIP) install --requirement requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@

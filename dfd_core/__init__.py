@@ -1,0 +1,1 @@
+"""What is done: a pure library. No Ray, no command line, no environment variables."""

@@ -1,0 +1,233 @@
+"""STAGE 3, finish: the user's `faces/` and `videos/` from the committed segments. Opens no video; can be run again.
+
+Frame score = the highest `p_fake` of the frame's faces. Video score = an aggregation over the frames with a face.
+The joins and groupings run in DuckDB, which spills to disk, so the size of the archive is not bounded by memory.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dfd_core.config import Aggregation
+from dfd_core.errors import OutputError
+from dfd_core.output import OutputFolder, dataset, read_table, replace_table
+from dfd_core.schemas import FACES, MANIFEST, SECONDS, SEGMENT, SEGMENT_RESULT, VIDEO_PLAN, VIDEOS, check
+
+STATUSES = ("scored", "no_face", "partial", "failed")
+_BATCH_ROWS = 50_000
+_STEPS = [step.name for step in SECONDS]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a finished run holds.
+
+    Attributes:
+        videos: Videos by status; every status is there.
+        error_kinds: Videos by `error_kind`, only those that occur.
+        num_frames: Frames looked at.
+        num_faces: Faces scored.
+        footage_s: Seconds of video that did not fail.
+        stage_s: Wall-clock seconds of work by stage, summed over all workers.
+    """
+
+    videos: dict[str, int]
+    error_kinds: dict[str, int]
+    num_frames: int
+    num_faces: int
+    footage_s: float
+    stage_s: dict[str, float]
+
+    @property
+    def num_videos(self) -> int:
+        """The number of manifest rows."""
+        return sum(self.videos.values())
+
+
+def finish(out: OutputFolder, *, aggregation: Aggregation, threshold: float, model_id: str) -> Counts:
+    """Write `faces/` and `videos/` from the committed segments and return what they hold.
+
+    Args:
+        out: The output folder.
+        aggregation: How a video's frames become one number.
+        threshold: `p_fake` from which the verdict is `fake`.
+        model_id: Goes into every row.
+
+    Raises:
+        OutputError: The log is damaged or incomplete, or the tables cannot be written.
+    """
+    with tempfile.TemporaryDirectory(prefix="dfd-finish-") as spill, _connect(out, spill) as db:
+        _refuse_incomplete(db)
+        manifest = read_table(out.manifest)
+        replace_table(out.faces, _faces(db), FACES)
+        own = [field for field in manifest.schema if field.name not in MANIFEST.names]
+        schema = pa.schema([*VIDEOS, *own])
+        replace_table(out.videos, _videos(db, manifest, aggregation, threshold, model_id), schema)
+        return _counts(db, out, schema)
+
+
+def _connect(out: OutputFolder, spill: str) -> duckdb.DuckDBPyConnection:
+    db = duckdb.connect(
+        config={"temp_directory": spill, "memory_limit": "2GB", "preserve_insertion_order": False}
+    )
+    db.register("manifest", read_table(out.manifest).select(MANIFEST.names))
+    db.register("plans", dataset(out.plans, VIDEO_PLAN))
+    db.register("listed", dataset(out.segment_list, SEGMENT))
+    db.register("results", dataset(out.results, SEGMENT_RESULT))
+    return db
+
+
+def _refuse_incomplete(db: duckdb.DuckDBPyConnection) -> None:
+    unplanned, missing, repeated = _one(
+        db,
+        """
+        WITH done AS (SELECT segment_id, count(*) AS n FROM results GROUP BY segment_id)
+        SELECT (SELECT count(*) FROM manifest ANTI JOIN plans USING (plan_key)),
+               (SELECT count(*) FROM listed ANTI JOIN done USING (segment_id)),
+               (SELECT count(*) FROM done WHERE n > 1)
+        """,
+    )
+    if unplanned or missing:
+        raise OutputError(
+            f"The run is not complete: {unplanned} videos are not planned and {missing} segments are not scored. "
+            "Run jobs/score.py with the same arguments to complete it."
+        )
+    if repeated:
+        raise OutputError(f"The log is damaged: {repeated} segments are in it more than once")
+
+
+def _one(db: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
+    return tuple(db.sql(query).fetchall()[0])
+
+
+def _faces(db: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
+    names = ", ".join(f"face.{name}" for name in FACES.names if name != "video_id")
+    reader = db.sql(
+        f"""
+        SELECT video_id, {names}
+        FROM (SELECT manifest_row, video_id, unnest(faces) AS face
+              FROM results SEMI JOIN listed USING (segment_id) JOIN manifest USING (plan_key))
+        ORDER BY manifest_row, face.frame_index, face.face_index
+        """
+    ).to_arrow_reader(_BATCH_ROWS)
+    for batch in reader:
+        yield check(pa.Table.from_batches([batch]).cast(FACES), FACES)
+
+
+_OF_FRAMES = {
+    "mean": "list_avg(p)",
+    "median": "list_median(p)",
+    "max": "list_max(p)",
+    "topk": "list_avg(list_slice(list_reverse_sort(p), 1, {k}))",
+}
+
+
+def _videos(
+    db: duckdb.DuckDBPyConnection,
+    manifest: pa.Table,
+    aggregation: Aggregation,
+    threshold: float,
+    model_id: str,
+) -> Iterator[pa.Table]:
+    of_frames = _OF_FRAMES[aggregation.kind].format(k=aggregation.k)
+    # The frames are listed in their order before they are averaged: a sum in any order is not the same number twice.
+    reader = db.sql(
+        f"""
+        WITH frames AS (
+            SELECT plan_key, face.frame_index AS frame_index, max(face.p_fake)::DOUBLE AS p
+            FROM (SELECT plan_key, unnest(faces) AS face FROM results SEMI JOIN listed USING (segment_id))
+            GROUP BY ALL),
+        scores AS (
+            SELECT plan_key, list(p ORDER BY frame_index) AS p FROM frames GROUP BY plan_key),
+        decoded AS (
+            SELECT plan_key, sum(num_frames) AS num_frames, sum(num_frames_wanted) AS num_wanted,
+                   sum(len(faces)) AS num_faces, count(*) AS num_segments, count(error_kind) AS num_faulty,
+                   arg_min(error_kind, segment_id) AS error_kind, arg_min(error_message, segment_id) AS error_message
+            FROM results SEMI JOIN listed USING (segment_id) GROUP BY plan_key),
+        joined AS (
+            SELECT manifest_row, video_id, uri, fps, duration_s, width, height,
+                   coalesce(num_frames, 0) AS num_frames, num_wanted, coalesce(num_faces, 0) AS num_faces,
+                   num_segments, num_faulty,
+                   coalesce(plans.error_kind, decoded.error_kind) AS error_kind,
+                   coalesce(plans.error_message, decoded.error_message) AS error_message,
+                   {of_frames}::FLOAT AS p_fake
+            FROM manifest JOIN plans USING (plan_key) LEFT JOIN decoded USING (plan_key)
+                 LEFT JOIN scores USING (plan_key))
+        SELECT *, CASE WHEN p_fake IS NOT NULL AND error_kind IS NULL THEN 'scored'
+                       WHEN p_fake IS NOT NULL THEN 'partial'
+                       WHEN error_kind IS NULL THEN 'no_face'
+                       ELSE 'failed' END AS status
+        FROM joined ORDER BY manifest_row
+        """
+    ).to_arrow_reader(_BATCH_ROWS)
+    for batch in reader:
+        yield _finish_videos(pa.Table.from_batches([batch]), manifest, threshold, model_id)
+
+
+def _finish_videos(core: pa.Table, manifest: pa.Table, threshold: float, model_id: str) -> pa.Table:
+    """Return one batch of `videos/`: the verdict, how much is missing, and the manifest's own columns added."""
+    own = manifest.drop_columns(MANIFEST.names).take(core.column("manifest_row"))
+    verdict = pc.if_else(
+        pc.greater_equal(core.column("p_fake"), pa.scalar(threshold, pa.float32())), "fake", "real"
+    )
+    columns = {
+        **{name: core.column(name) for name in core.column_names},
+        "verdict": verdict,
+        "model_id": pa.array([model_id] * core.num_rows, pa.string()),
+        "error_message": _with_share(core),
+    }
+    core = pa.Table.from_arrays([columns[field.name] for field in VIDEOS], names=VIDEOS.names).cast(VIDEOS)
+    for field in own.schema:
+        core = core.append_column(field, own.column(field.name))
+    return check(core, pa.schema([*VIDEOS, *own.schema]))
+
+
+def _with_share(core: pa.Table) -> pa.Array:
+    rows = zip(
+        *(
+            core.column(name).to_pylist()
+            for name in ("error_message", "num_segments", "num_faulty", "error_kind")
+        ),
+        strict=True,
+    )
+    return pa.array(
+        [
+            f"{message} ({faulty} of {segments} segments affected)"
+            if kind and segments and segments > 1
+            else message
+            for message, segments, faulty, kind in rows
+        ],
+        pa.string(),
+    )
+
+
+def _counts(db: duckdb.DuckDBPyConnection, out: OutputFolder, schema: pa.Schema) -> Counts:
+    db.register("videos", dataset(out.videos, schema))
+    statuses = dict(db.sql("SELECT status, count(*) FROM videos GROUP BY status").fetchall())
+    kinds = db.sql(
+        "SELECT error_kind, count(*) FROM videos WHERE error_kind IS NOT NULL GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    frames, faces, footage_s = _one(
+        db,
+        """SELECT coalesce(sum(num_frames), 0), coalesce(sum(num_faces), 0),
+                  coalesce(sum(duration_s) FILTER (status <> 'failed'), 0) FROM videos""",
+    )
+    stage_s = _stage_seconds(db)
+    by_status = {status: statuses.get(status, 0) for status in STATUSES}
+    return Counts(by_status, dict(kinds), frames, faces, footage_s, stage_s)
+
+
+def _stage_seconds(db: duckdb.DuckDBPyConnection) -> dict[str, float]:
+    steps = ", ".join(f"coalesce(sum(extract_seconds.{step}), 0)" for step in _STEPS)
+    spent = db.sql(
+        f"""SELECT (SELECT coalesce(sum(probe_s), 0) FROM plans SEMI JOIN manifest USING (plan_key)),
+                   {steps}, coalesce(sum(score_s), 0) FROM results SEMI JOIN listed USING (segment_id)"""
+    ).fetchall()[0]
+    names = ("probe", *(step.removesuffix("_s") for step in _STEPS), "score")
+    return {name: round(float(value), 3) for name, value in zip(names, spent, strict=True)}

@@ -1,0 +1,84 @@
+"""What is committed, what is left to do, and whether the log can be believed.
+
+Ray Data commits a block in three steps: `ID.pending.parquet` under `checkpoint/`, the data file, then the rename of the
+pending file to `ID.parquet`. A segment is done when its identifier is in a file of the last kind.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+
+from dfd_core import storage
+from dfd_core.errors import OutputError
+from dfd_core.output import parquet_files
+
+_PENDING = ".pending.parquet"
+
+
+def settle(checkpoint: str) -> None:
+    """Delete the pending files whose commit is complete.
+
+    A rename on an object store is a copy and a deletion; a process that dies between the two leaves both. Taken for
+    pending, the committed data would be deleted.
+    """
+    fs, path = storage.filesystem(checkpoint)
+    names = set(parquet_files(fs, path))
+    for pending in names:
+        if pending.endswith(_PENDING) and pending.removesuffix(_PENDING) + ".parquet" in names:
+            fs.delete_file(pending)
+
+
+def committed(checkpoint: str, id_column: str) -> pa.Array:
+    """Return the identifiers that are committed under `checkpoint`, (n,) string.
+
+    Raises:
+        OutputError: A file of the log cannot be read.
+    """
+    fs, path = storage.filesystem(checkpoint)
+    files = [file for file in parquet_files(fs, path) if not file.endswith(_PENDING)]
+    return _ids(fs, files, id_column)
+
+
+def refuse_damage(checkpoint: str, data: str, id_column: str) -> None:
+    """Check that every committed identifier has its row.
+
+    Raises:
+        OutputError: Rows that were committed are gone, or a file cannot be read.
+    """
+    ids = committed(checkpoint, id_column)
+    if len(ids) == 0:
+        return
+    fs, path = storage.filesystem(data)
+    pending = _pending_prefixes(checkpoint)
+    files = [file for file in parquet_files(fs, path) if not _starts_with_any(file, pending)]
+    lost = pc.sum(pc.invert(pc.is_in(ids, value_set=_ids(fs, files, id_column)))).as_py()
+    if lost:
+        raise OutputError(
+            f"The log is damaged: {lost} of {len(ids)} committed rows are gone from {data}. "
+            "Restore the deleted files, or start anew with --overwrite."
+        )
+
+
+def _pending_prefixes(checkpoint: str) -> tuple[str, ...]:
+    fs, path = storage.filesystem(checkpoint)
+    names = (file.rpartition("/")[2] for file in parquet_files(fs, path) if file.endswith(_PENDING))
+    return tuple(name.removesuffix(_PENDING) for name in names)
+
+
+def _starts_with_any(file: str, prefixes: tuple[str, ...]) -> bool:
+    return file.rpartition("/")[2].startswith(prefixes) if prefixes else False
+
+
+def _ids(fs: pafs.FileSystem, files: list[str], id_column: str) -> pa.Array:
+    if not files:
+        return pa.array([], pa.string())
+    try:
+        table = ds.dataset(
+            files, schema=pa.schema([(id_column, pa.string())]), filesystem=fs, format="parquet"
+        ).to_table()
+    except (OSError, pa.ArrowException) as error:
+        raise OutputError(f"The log is damaged: {storage.one_line(error)}") from error
+    return table.column(id_column).combine_chunks()

@@ -1,0 +1,161 @@
+"""What a run is asked to do, as frozen and validated values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
+
+from dfd_core.errors import RequestError
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Which frames of a video are looked at.
+
+    `stride`: every frame whose index is a multiple of `int(fps) + 1`, about one a second.
+    `interval`: the first frame at or after every `value` seconds.
+    `uniform`: `value` frames at the midpoints of that many equal parts.
+    """
+
+    kind: Literal["stride", "interval", "uniform"] = "stride"
+    value: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind == "interval" and not (math.isfinite(self.value) and self.value > 0):
+            raise RequestError(f"Expected interval:S with S > 0 seconds. Received: interval:{self.value:g}")
+        if self.kind == "uniform" and not (self.value >= 1 and float(self.value).is_integer()):
+            raise RequestError(f"Expected uniform:N with a whole N >= 1. Received: uniform:{self.value:g}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the sampling that `text` names.
+
+        >>> Sampling.parse("interval:0.5")
+        Sampling(kind='interval', value=0.5)
+
+        Raises:
+            RequestError: `text` is not `stride`, `interval:S` or `uniform:N`.
+        """
+        kind, _, value = text.partition(":")
+        if text == "stride":
+            return cls("stride")
+        if kind in ("interval", "uniform"):
+            try:
+                return cls(kind, float(value))  # type: ignore[arg-type]
+            except ValueError:
+                pass
+        raise RequestError(f"Expected sampling stride, interval:S or uniform:N. Received: {text!r}")
+
+    def __str__(self) -> str:
+        return self.kind if self.kind == "stride" else f"{self.kind}:{self.value:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregation:
+    """How the scores of a video's frames become one: `mean`, `median`, `max`, or the mean of the `k` highest."""
+
+    kind: Literal["mean", "median", "max", "topk"] = "mean"
+    k: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind == "topk" and self.k < 1:
+            raise RequestError(f"Expected topk:K with a whole K >= 1. Received: topk:{self.k}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the aggregation that `text` names.
+
+        >>> Aggregation.parse("topk:5")
+        Aggregation(kind='topk', k=5)
+
+        Raises:
+            RequestError: `text` is not `mean`, `median`, `max` or `topk:K`.
+        """
+        kind, _, k = text.partition(":")
+        if text in ("mean", "median", "max"):
+            return cls(text)  # type: ignore[arg-type]
+        if kind == "topk" and k.isdecimal():
+            return cls("topk", int(k))
+        raise RequestError(f"Expected aggregation mean, median, max or topk:K. Received: {text!r}")
+
+    def __str__(self) -> str:
+        return self.kind if self.kind != "topk" else f"topk:{self.k}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one video may cost before it is given up. None means no limit.
+
+    Attributes:
+        max_pixels: Pixels of one frame.
+        max_duration_s: Duration of a video, seconds.
+        timeout_factor: Wall-clock seconds that a segment may take for each second of its duration.
+        timeout_floor_s: Wall-clock seconds that any segment may take.
+        memory_mb: Resident memory of the process that decodes, MB (10^6 bytes).
+    """
+
+    max_pixels: int | None = 8192 * 8192
+    max_duration_s: float | None = 24 * 3600.0
+    timeout_factor: float = 10.0
+    timeout_floor_s: float = 300.0
+    memory_mb: int | None = 4000
+
+    def __post_init__(self) -> None:
+        for name in ("max_pixels", "max_duration_s", "timeout_factor", "timeout_floor_s", "memory_mb"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise RequestError(f"Expected {name} > 0. Received: {value}")
+
+    def timeout_s(self, duration_s: float | None) -> float:
+        """Return the wall-clock seconds that a segment of `duration_s` seconds may take.
+
+        >>> Limits(timeout_factor=10.0, timeout_floor_s=300.0).timeout_s(60.0)
+        600.0
+        """
+        return max(self.timeout_floor_s, self.timeout_factor * (duration_s or 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractConfig:
+    """Everything that decides which crops leave a video.
+
+    Attributes:
+        sampling: Which frames are looked at.
+        segment_s: Longest segment, seconds.
+        crop_px: Side of the square crop, pixels.
+        margin: Fraction of the box's side that is added on each side before cropping.
+        limits: What one video may cost.
+    """
+
+    sampling: Sampling = field(default_factory=Sampling)
+    segment_s: float = 600.0
+    crop_px: int = 128
+    margin: float = 0.0
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.segment_s) and self.segment_s > 0):
+            raise RequestError(f"Expected a segment length > 0 seconds. Received: {self.segment_s}")
+        if self.crop_px < 1:
+            raise RequestError(f"Expected a crop side >= 1 pixel. Received: {self.crop_px}")
+        if not (math.isfinite(self.margin) and self.margin >= 0):
+            raise RequestError(f"Expected a margin >= 0. Received: {self.margin}")
+
+
+def identity(values: dict[str, Any]) -> str:
+    """Return a short hash of `values`, the same for the same values in any order and any process."""
+    text = json.dumps(values, sort_keys=True, default=str, ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def as_json(config: Any) -> dict[str, Any]:
+    """Return a configuration dataclass as values that JSON holds; sampling and aggregation as their text."""
+    return {
+        key: str(getattr(config, key)) if isinstance(getattr(config, key), Sampling | Aggregation) else value
+        for key, value in asdict(config).items()
+    }

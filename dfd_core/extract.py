@@ -1,0 +1,155 @@
+"""STAGE 1, extract: seek, decode, detect, crop. One segment in, one row out; only crops leave, never frames."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from dfd_core import plan, schemas, storage, video
+from dfd_core.config import ExtractConfig
+from dfd_core.errors import UnexpectedError, VideoError, VideoOutOfMemoryError, VideoUndecodableError
+from dfd_core.faces import Detect, Face, crop
+from dfd_core.probe import OpenVideo
+
+
+def extract_segments(
+    segments: pa.Table, config: ExtractConfig, detect: Detect, *, open_video: OpenVideo = storage.open_video
+) -> pa.Table:
+    """Return the face crops (`schemas.face_crops`) of each segment (SEGMENT), in the same order."""
+    rows = [extract_segment(row, config, detect, open_video=open_video) for row in segments.to_pylist()]
+    return schemas.to_table(rows, schemas.face_crops(config.crop_px))
+
+
+def extract_segment(
+    segment: Mapping[str, Any],
+    config: ExtractConfig,
+    detect: Detect,
+    *,
+    open_video: OpenVideo = storage.open_video,
+) -> dict[str, Any]:
+    """Return one row of `schemas.face_crops`.
+
+    What could be decoded before an error is in the row beside the error.
+    """
+    work = _Work(config, detect)
+    error: VideoError | None = None
+    started_cpu_s = time.process_time()
+    try:
+        with open_video(segment["uri"]) as file:
+            work.run(file, segment)
+    except VideoError as expected:
+        error = expected
+    except MemoryError:
+        error = VideoOutOfMemoryError("The segment needs more memory than there is")
+    except Exception as fault:  # a fault of ours must cost one row, not the archive
+        error = UnexpectedError(f"{type(fault).__name__}: {storage.one_line(fault)}")
+    return {
+        **outcome(segment, error, num_frames_wanted=work.num_frames_wanted, num_frames=work.num_frames),
+        "extract_seconds": work.seconds,
+        "extract_cpu_s": time.process_time() - started_cpu_s,
+        "faces": work.faces,
+    }
+
+
+def outcome(
+    segment: Mapping[str, Any], error: VideoError | None, *, num_frames_wanted: int = 0, num_frames: int = 0
+) -> dict[str, Any]:
+    """Return a segment's row without its faces and its seconds."""
+    return {
+        "segment_id": segment["segment_id"],
+        "plan_key": segment["plan_key"],
+        "num_frames_wanted": num_frames_wanted,
+        "num_frames": num_frames,
+        "error_kind": error.kind if error else None,
+        "error_message": storage.one_line(error) if error else None,
+    }
+
+
+def failed_segment(segment: Mapping[str, Any], error: VideoError) -> dict[str, Any]:
+    """Return the row of a segment of which nothing could be had, because the process that decoded it was lost."""
+    wanted = len(segment["frame_indices"] or ())
+    seconds = {step.name: 0.0 for step in schemas.SECONDS}
+    return {
+        **outcome(segment, error, num_frames_wanted=wanted),
+        "extract_seconds": seconds,
+        "extract_cpu_s": 0.0,
+        "faces": [],
+    }
+
+
+class _Work:
+    """One segment in the making: what has been found so far survives an error."""
+
+    def __init__(self, config: ExtractConfig, detect: Detect) -> None:
+        self.config = config
+        self.detect = detect
+        self.faces: list[dict[str, Any]] = []
+        self.num_frames = 0
+        self.num_frames_wanted = 0
+        self.seconds = {step.name: 0.0 for step in schemas.SECONDS}
+
+    def run(self, file: BinaryIO, segment: Mapping[str, Any]) -> None:
+        lap = _Lap(self.seconds)
+        positions, fault = sample_positions(file, segment, self.config)
+        self.num_frames_wanted = len(positions)
+        lap.add("seek_s")
+        for frame in video.decode_frames(file, positions):
+            lap.add("decode_s")
+            found = self.detect(frame.rgb)
+            lap.add("detect_s")
+            self.num_frames += 1
+            self.faces += [self._row(frame, face_index, face) for face_index, face in enumerate(found)]
+            lap.add("crop_s")
+        lap.add("decode_s")
+        if not positions:
+            raise fault or VideoUndecodableError("The video has no frame")
+        if fault:
+            raise fault
+
+    def _row(self, frame: video.Frame, face_index: int, face: Face) -> dict[str, Any]:
+        pixels = crop(frame.rgb, face, margin=self.config.margin, crop_px=self.config.crop_px)
+        return {
+            "frame_index": frame.index,
+            "time_s": frame.time_s,
+            "face_index": face_index,
+            "left": face.left,
+            "top": face.top,
+            "right": face.right,
+            "bottom": face.bottom,
+            "detector_confidence": face.confidence,
+            "crop": pixels.tobytes(),
+        }
+
+
+class _Lap:
+    """Adds the wall-clock seconds since the last call to a named account."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self._seconds = seconds
+        self._last_s = time.perf_counter()
+
+    def add(self, name: str) -> None:
+        now_s = time.perf_counter()
+        self._seconds[name] += now_s - self._last_s
+        self._last_s = now_s
+
+
+def sample_positions(
+    file: BinaryIO, segment: Mapping[str, Any], config: ExtractConfig
+) -> tuple[list[video.FramePosition], VideoError | None]:
+    """Return the frames of a segment (SEGMENT) to decode, ascending, and what of the file could not be read.
+
+    Raises:
+        VideoError: Nothing of the file can be read.
+    """
+    if segment["frame_indices"] is not None:
+        listed = zip(segment["frame_indices"], segment["frame_pts"], segment["frame_times_s"], strict=True)
+        return [video.FramePosition(index, pts, time_s) for index, pts, time_s in listed], None
+    index = video.index_frames(file)
+    chosen: npt.NDArray[np.int64] = plan.sampled_frames(config.sampling, index.times_s, fps=segment["fps"])
+    return index.positions(chosen.tolist()), index.fault

@@ -1,0 +1,332 @@
+"""Any source of videos → the MANIFEST table: a file, a folder, a glob, or a manifest in CSV, Parquet or JSON lines."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import io
+import json
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from dfd_core import storage
+from dfd_core.errors import ManifestError
+from dfd_core.schemas import MANIFEST, VIDEOS, check
+
+VIDEO_SUFFIXES = frozenset(
+    "3g2 3gp asf avi divx dv f4v flv h264 h265 hevc ivf m1v m2t m2ts m2v m4v mjpeg mjpg mkv mod mov mp4 mpe mpeg mpg "
+    "mpv mts mxf nut obu ogm ogv qt rm rmvb tod ts vob webm wmv wtv y4m".split()
+)
+"""File name endings that a folder walk takes for videos, lower case."""
+
+MANIFEST_SUFFIXES = ("csv", "parquet", "jsonl")
+LABELS = ("real", "fake")
+_RESERVED = frozenset([*MANIFEST.names, *VIDEOS.names]) - {"video_id", "uri"}
+_NAMED_ROWS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A list of videos.
+
+    Attributes:
+        table: MANIFEST, then the user's own columns unchanged.
+        skipped: Files that a folder held and that are not named like a video, counted by ending.
+        unlisted: Folders that could not be listed, with the reason.
+    """
+
+    table: pa.Table
+    skipped: Counter[str]
+    unlisted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    uri: str
+    video_id: str
+    size_bytes: int | None
+    modified_ns: int | None
+
+
+def read_source(source: str) -> Source:
+    """Return the videos that `source` names: a video file, a folder, a glob, or a manifest; local or remote.
+
+    Raises:
+        ManifestError: The source does not exist, holds no video, or is a manifest that breaks the rules.
+        RequestError: The address has credentials in it, or no storage is known for it.
+    """
+    if not storage.is_remote(source):
+        source = storage.local_path(source)
+    fs, path = storage.filesystem(source)
+    try:
+        return _read(source, fs, path)
+    except PermissionError as error:
+        raise ManifestError(f"The source {storage.as_text(source)!r} may not be read") from error
+    except OSError as error:
+        raise ManifestError(f"The source {source!r} cannot be read: {storage.one_line(error)}") from error
+
+
+def _read(source: str, fs: pafs.FileSystem, path: str) -> Source:
+    local = isinstance(fs, pafs.LocalFileSystem)
+    if local and not os.path.lexists(path) and glob.has_magic(source):
+        return _from_files(list(_glob_local(source)), source)
+    if local and os.path.isdir(path):
+        return _from_local_folder(path)
+    if local and not os.path.lexists(path):
+        raise ManifestError(f"Nothing is at the source {storage.as_text(source)!r}")
+    if not local:
+        kind = fs.get_file_info(path).type
+        if kind == pafs.FileType.NotFound and glob.has_magic(path):
+            return _from_files(list(_glob_remote(source, fs, path)), source)
+        if kind == pafs.FileType.Directory:
+            return _from_remote_folder(source, fs, path)
+        if kind == pafs.FileType.NotFound:
+            raise ManifestError(f"Nothing is at the source {source!r}")
+    if _suffix(path) in MANIFEST_SUFFIXES:
+        return _from_manifest(source, path)
+    file = (
+        _local_file(path, os.path.basename(path))
+        if local
+        else _remote_file(source, fs.get_file_info(path), path)
+    )
+    return _from_files([file], source)
+
+
+def _suffix(name: str) -> str:
+    return posixpath.splitext(name)[1][1:].lower()
+
+
+# --- folders, globs, single files ---------------------------------------------------------------------------------
+
+
+def _from_local_folder(folder: str) -> Source:
+    skipped: Counter[str] = Counter()
+    unlisted: list[OSError] = []
+    files = []
+    for here, folders, names in os.walk(folder, onerror=unlisted.append):
+        folders.sort()
+        for name in sorted(names):
+            if _suffix(name) in VIDEO_SUFFIXES:
+                path = os.path.join(here, name)
+                files.append(_local_file(path, os.path.relpath(path, folder)))
+            else:
+                skipped[_suffix(name)] += 1
+    reasons = tuple(storage.as_text(f"{error.filename}: {error.strerror}") for error in unlisted)
+    return _from_files(files, folder, skipped, reasons)
+
+
+def _from_remote_folder(source: str, fs: pafs.FileSystem, path: str) -> Source:
+    skipped: Counter[str] = Counter()
+    files = []
+    for info in fs.get_file_info(pafs.FileSelector(path, recursive=True)):
+        if info.type != pafs.FileType.File:
+            continue
+        if _suffix(info.path) in VIDEO_SUFFIXES:
+            name = posixpath.relpath(info.path, path)
+            files.append(_remote_file(storage.join(source, name), info, name))
+        else:
+            skipped[_suffix(info.path)] += 1
+    return _from_files(sorted(files, key=lambda file: file.video_id), source, skipped)
+
+
+def _glob_local(pattern: str) -> Iterator[_File]:
+    root = os.path.abspath(_fixed_part(pattern))
+    for path in sorted(glob.glob(pattern, recursive=True, include_hidden=True)):
+        if not os.path.isdir(path):
+            path = os.path.abspath(path)
+            yield _local_file(path, os.path.relpath(path, root))
+
+
+def _glob_remote(source: str, fs: pafs.FileSystem, pattern: str) -> Iterator[_File]:
+    root = _fixed_part(pattern).rstrip("/")
+    address = source.partition("?")
+    prefix = address[0].removesuffix(pattern[len(root) :])
+    for info in fs.get_file_info(pafs.FileSelector(root, recursive=True, allow_not_found=True)):
+        if info.type == pafs.FileType.File and fnmatch(info.path, pattern):
+            name = posixpath.relpath(info.path, root)
+            yield _remote_file(storage.join(prefix + address[1] + address[2], name), info, name)
+
+
+def _fixed_part(pattern: str) -> str:
+    parts = pattern.split("/")
+    magic = next(position for position, part in enumerate(parts) if glob.has_magic(part))
+    return "/".join(parts[:magic]) or ("/" if pattern.startswith("/") else ".")
+
+
+def _local_file(path: str, video_id: str) -> _File:
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return _File(storage.local_uri(path), storage.as_text(video_id), None, None)
+    return _File(storage.local_uri(path), storage.as_text(video_id), facts.st_size, facts.st_mtime_ns)
+
+
+def _remote_file(uri: str, info: pafs.FileInfo, video_id: str) -> _File:
+    return _File(uri, video_id, info.size, info.mtime_ns)
+
+
+def _from_files(
+    files: Sequence[_File], source: str, skipped: Counter[str] | None = None, unlisted: tuple[str, ...] = ()
+) -> Source:
+    if not files:
+        seen = f" ({sum(skipped.values())} other files)" if skipped else ""
+        raise ManifestError(f"No video is at the source {storage.as_text(source)!r}{seen}")
+    _refuse_duplicates([file.video_id for file in files])
+    return Source(_manifest_table(files, {}), skipped or Counter(), unlisted)
+
+
+# --- manifests ----------------------------------------------------------------------------------------------------
+
+
+def _from_manifest(source: str, path: str) -> Source:
+    given = _manifest_columns(source, _suffix(path))
+    if "uri" not in given.column_names:
+        raise ManifestError(f"Expected a column 'uri' in the manifest. Received: {given.column_names}")
+    if given.num_rows == 0:
+        raise ManifestError("The manifest has no rows")
+    _refuse_reserved(given.column_names)
+    folder = _manifest_folder(source)
+    uris = _texts(given, "uri")
+    _refuse_rows([row for row, uri in enumerate(uris) if not uri], "has no uri")
+    _refuse_rows(
+        [row for row, uri in enumerate(uris) if storage.has_credentials(uri)], "has credentials in its uri"
+    )
+    given = _with_text_labels(given)
+    given_ids = _texts(given, "video_id") if "video_id" in given.column_names else [""] * len(uris)
+    ids = [chosen or _default_id(uri, folder) for chosen, uri in zip(given_ids, uris, strict=True)]
+    _refuse_duplicates(ids)
+    files = [_manifest_file(uri, folder, video_id) for uri, video_id in zip(uris, ids, strict=True)]
+    own = {name: given.column(name) for name in given.column_names if name not in ("uri", "video_id")}
+    return Source(_manifest_table(files, own), Counter())
+
+
+def _manifest_folder(source: str) -> str:
+    if storage.is_remote(source):
+        address, mark, query = source.partition("?")
+        return posixpath.dirname(address) + mark + query
+    return os.path.dirname(os.path.abspath(source))
+
+
+def _manifest_columns(source: str, suffix: str) -> pa.Table:
+    content = storage.read_bytes(source)
+    try:
+        if suffix == "parquet":
+            return pq.read_table(io.BytesIO(content))
+        if suffix == "jsonl":
+            return _json_lines(content.decode("utf-8-sig"))
+        frame = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"Expected a manifest in UTF-8. Received: {storage.one_line(error)}") from error
+    except (ValueError, TypeError, pa.ArrowException) as error:
+        raise ManifestError(f"The manifest cannot be read as {suffix}: {storage.one_line(error)}") from error
+
+
+def _json_lines(text: str) -> pa.Table:
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        row = json.loads(line)
+        if not isinstance(row, dict):
+            raise ManifestError(
+                f"Expected a JSON object on every line of the manifest. Received: line {number}"
+            )
+        rows.append(row)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
+
+
+def _texts(given: pa.Table, name: str) -> list[str]:
+    try:
+        values = given.column(name).cast(pa.string()).to_pylist()
+    except pa.ArrowException as error:
+        raise ManifestError(f"Expected text in the manifest's column {name!r}") from error
+    return [value or "" for value in values]
+
+
+def _default_id(uri: str, folder: str) -> str:
+    if storage.is_remote(uri):
+        return storage.relative_to(uri, folder).partition("?")[0]
+    path = storage.local_path(uri)
+    if not os.path.isabs(path):
+        return storage.as_text(posixpath.normpath(path))
+    return storage.as_text(storage.relative_to(path, folder))
+
+
+def _manifest_file(uri: str, folder: str, video_id: str) -> _File:
+    if storage.is_remote(uri):
+        return _File(uri, video_id, None, None)
+    path = storage.local_path(uri)
+    if storage.is_remote(folder) and not os.path.isabs(path):
+        return _File(storage.join(folder, posixpath.normpath(path)), video_id, None, None)
+    return _local_file(os.path.normpath(os.path.join(folder, path)), video_id)
+
+
+def _refuse_reserved(names: Sequence[str]) -> None:
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+    if repeated:
+        raise ManifestError(f"The manifest has a column twice: {', '.join(repeated)}")
+    reserved = sorted(_RESERVED.intersection(names))
+    if reserved:
+        raise ManifestError(
+            f"The manifest's columns {', '.join(reserved)} have names that the results use; rename them"
+        )
+
+
+def _with_text_labels(given: pa.Table) -> pa.Table:
+    """Return `given` with `label` and `group` as text and their empty values as null."""
+    for name in ("label", "group"):
+        if name in given.column_names:
+            texts = _texts(given, name)
+            if name == "label":
+                wrong = [row for row, label in enumerate(texts) if label and label not in LABELS]
+                _refuse_rows(wrong, f"has a label other than {' or '.join(LABELS)}")
+            values = pa.array([text or None for text in texts], type=pa.string())
+            given = given.set_column(given.column_names.index(name), name, values)
+    return given
+
+
+def _refuse_duplicates(video_ids: Sequence[str]) -> None:
+    repeated = {video_id for video_id, count in Counter(video_ids).items() if count > 1}
+    _refuse_rows(
+        [row for row, video_id in enumerate(video_ids) if video_id in repeated], "repeats a video_id"
+    )
+
+
+def _refuse_rows(rows: Sequence[int], fault: str) -> None:
+    """Raise ManifestError naming `rows` as a person counts them, the first video being row 1."""
+    if rows:
+        named = ", ".join(str(row + 1) for row in rows[:_NAMED_ROWS])
+        more = f" and {len(rows) - _NAMED_ROWS} more" if len(rows) > _NAMED_ROWS else ""
+        raise ManifestError(f"A row of the manifest {fault}: row {named}{more}")
+
+
+def _manifest_table(files: Sequence[_File], own: dict[str, pa.ChunkedArray]) -> pa.Table:
+    columns = {
+        "manifest_row": range(len(files)),
+        "video_id": [file.video_id for file in files],
+        "uri": [file.uri for file in files],
+        "plan_key": [_plan_key(file) for file in files],
+        "size_bytes": [file.size_bytes for file in files],
+        "modified_ns": [file.modified_ns for file in files],
+    }
+    core = [pa.array(columns[field.name], type=field.type) for field in MANIFEST]
+    fields = [pa.field(name, pa.string() if pa.types.is_null(v.type) else v.type) for name, v in own.items()]
+    values = [v.cast(pa.string()) if pa.types.is_null(v.type) else v for v in own.values()]
+    schema = pa.schema([*MANIFEST, *fields])
+    return check(pa.Table.from_arrays([*core, *values], schema=schema), schema)
+
+
+def _plan_key(file: _File) -> str:
+    text = json.dumps([file.video_id, file.uri, file.size_bytes, file.modified_ns])
+    return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()

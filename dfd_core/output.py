@@ -1,0 +1,249 @@
+"""The output folder: where each thing lies, and Parquet tables that a reader sees whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from dfd_core import storage
+from dfd_core.config import identity
+from dfd_core.errors import OutputError
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFolder:
+    """Addresses inside one output folder; `root` is a local path or a URI."""
+
+    root: str
+
+    @property
+    def videos(self) -> str:
+        """The user's table of videos."""
+        return storage.join(self.root, "videos")
+
+    @property
+    def faces(self) -> str:
+        """The user's table of faces."""
+        return storage.join(self.root, "faces")
+
+    @property
+    def run_json(self) -> str:
+        """What ran, with what, and how it ended."""
+        return storage.join(self.root, "run.json")
+
+    @property
+    def manifest(self) -> str:
+        """The manifest as this run reads it: MANIFEST and the user's own columns."""
+        return storage.join(self.root, "plan", "manifest.parquet")
+
+    @property
+    def attempts(self) -> str:
+        """How often each video was tried again: ATTEMPTS."""
+        return storage.join(self.root, "plan", "attempts.parquet")
+
+    @property
+    def plans(self) -> str:
+        """The log of VIDEO_PLAN rows; grows only."""
+        return storage.join(self.root, "plan", "videos")
+
+    @property
+    def segment_list(self) -> str:
+        """The SEGMENT rows of the present manifest."""
+        return storage.join(self.root, "plan", "segments")
+
+    @property
+    def results(self) -> str:
+        """The log of SEGMENT_RESULT rows; grows only."""
+        return storage.join(self.root, "segments")
+
+    def checkpoint(self, stage: str) -> str:
+        """Return where `stage` (`plan` or `segments`) keeps the identifiers that it has committed."""
+        return storage.join(self.root, "checkpoint", stage)
+
+    def locked(self) -> FileLock:
+        """Return a context in which no other run may use the folder; creates the folder.
+
+        A local folder is locked by the operating system, which frees it when the process dies.
+
+        Raises:
+            OutputError: Another run has it, or it cannot be written.
+        """
+        fs, path = storage.filesystem(self.root)
+        try:
+            if not isinstance(fs, pafs.LocalFileSystem):
+                return FileLock(
+                    os.path.join(tempfile.gettempdir(), f"dfd-{identity({'out': self.root})}.lock")
+                )
+            os.makedirs(path, exist_ok=True)
+            lock = FileLock(os.path.join(path, ".lock"), timeout=0)
+            lock.acquire()
+        except Timeout as error:
+            raise OutputError(f"Another run is writing to {self.root}") from error
+        except OSError as error:
+            raise OutputError(f"{self.root} cannot be written: {storage.one_line(error)}") from error
+        return lock
+
+    def refuse_missing(self) -> None:
+        """Check that the folder is there.
+
+        Raises:
+            OutputError: It is not.
+        """
+        if not storage.exists(self.root):
+            raise OutputError(f"Nothing is at {self.root!r}")
+
+    def refuse_foreign(self) -> None:
+        """Check that a folder without `run.json` is empty.
+
+        Raises:
+            OutputError: It holds something that this program did not write.
+        """
+        fs, path = storage.filesystem(self.root)
+        infos = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+        others = [info.base_name for info in infos if info.base_name not in (".lock", "run.json")]
+        if others:
+            raise OutputError(
+                f"{self.root} is not empty and holds no run.json: {', '.join(sorted(others)[:5])}"
+            )
+
+    def move_aside(self) -> str:
+        """Rename the folder and return its new address, which has the time in it.
+
+        Raises:
+            OutputError: It cannot be renamed.
+        """
+        fs, path = storage.filesystem(self.root)
+        aside = f"{path.rstrip('/')}.{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        try:
+            fs.move(path, aside)
+        except OSError as error:
+            raise OutputError(f"{self.root} cannot be moved aside: {storage.one_line(error)}") from error
+        return aside
+
+
+def dataset(folder: str, schema: pa.Schema) -> ds.Dataset:
+    """Return the Parquet files directly in `folder` as one dataset of `schema`; empty if there are none."""
+    fs, path = storage.filesystem(folder)
+    files = parquet_files(fs, path)
+    if not files:
+        return ds.dataset(schema.empty_table())
+    return ds.dataset(files, schema=schema, filesystem=fs, format="parquet")
+
+
+def read_table(address: str) -> pa.Table:
+    """Return the one Parquet file at `address`.
+
+    Raises:
+        OutputError: It is not there or cannot be read.
+    """
+    fs, path = storage.filesystem(address)
+    try:
+        return pq.read_table(path, filesystem=fs, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise OutputError(f"{address} cannot be read: {storage.one_line(error)}") from error
+
+
+def write_table(address: str, table: pa.Table) -> None:
+    """Write `table` as the one Parquet file at `address`; a reader sees the old file or the new one.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    content = pa.BufferOutputStream()
+    pq.write_table(table, content, compression="zstd")
+    fs, path = storage.filesystem(address)
+    try:
+        fs.create_dir(posixpath.dirname(path), recursive=True)
+        storage.write_bytes(address, content.getvalue().to_pybytes())
+    except OSError as error:
+        raise OutputError(f"{address} cannot be written: {storage.one_line(error)}") from error
+
+
+def parquet_files(fs: pafs.FileSystem, path: str) -> list[str]:
+    """Return the paths of the Parquet files directly in folder `path`, sorted; none if it does not exist."""
+    infos = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    return sorted(
+        info.path for info in infos if info.type == pafs.FileType.File and info.path.endswith(".parquet")
+    )
+
+
+def replace_table(
+    folder: str, batches: Iterable[pa.Table], schema: pa.Schema, *, rows_per_file: int = 1_000_000
+) -> int:
+    """Write `batches` as the only Parquet files of `folder` and return the number of rows.
+
+    On a local disk the folder is written beside and swapped in by renaming; on an object store the new files are
+    written first and the old ones deleted after. There is always at least one file, so that an empty table has its
+    schema too.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    fs, path = storage.filesystem(folder)
+    local = isinstance(fs, pafs.LocalFileSystem)
+    target = path + ".new" if local else path
+    try:
+        old = [] if local else parquet_files(fs, path)
+        if local:
+            _delete_folder(fs, target)
+        fs.create_dir(target, recursive=True)
+        new, rows = _write_files(fs, target, batches, schema, rows_per_file)
+        if local:
+            _swap(fs, path)
+        else:
+            for file in set(old) - set(new):
+                fs.delete_file(file)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {storage.one_line(error)}") from error
+    return rows
+
+
+def _write_files(
+    fs: pafs.FileSystem, folder: str, batches: Iterable[pa.Table], schema: pa.Schema, rows_per_file: int
+) -> tuple[list[str], int]:
+    names: list[str] = []
+    writer: pq.ParquetWriter | None = None
+    rows = in_file = 0
+    try:
+        for batch in batches:
+            if writer is None or in_file >= rows_per_file:
+                if writer is not None:
+                    writer.close()
+                writer, in_file = _open_writer(fs, folder, schema, names), 0
+            writer.write_table(batch)
+            rows += batch.num_rows
+            in_file += batch.num_rows
+        if writer is None:
+            writer = _open_writer(fs, folder, schema, names)
+    finally:
+        if writer is not None:
+            writer.close()
+    return names, rows
+
+
+def _open_writer(fs: pafs.FileSystem, folder: str, schema: pa.Schema, names: list[str]) -> pq.ParquetWriter:
+    names.append(posixpath.join(folder, f"part-{len(names):05d}.parquet"))
+    return pq.ParquetWriter(names[-1], schema, filesystem=fs, compression="zstd")
+
+
+def _swap(fs: pafs.FileSystem, path: str) -> None:
+    _delete_folder(fs, path + ".old")
+    if fs.get_file_info(path).type != pafs.FileType.NotFound:
+        fs.move(path, path + ".old")
+    fs.move(path + ".new", path)
+    _delete_folder(fs, path + ".old")
+
+
+def _delete_folder(fs: pafs.FileSystem, path: str) -> None:
+    if fs.get_file_info(path).type == pafs.FileType.Directory:
+        fs.delete_dir(path)

@@ -1,0 +1,85 @@
+"""STAGE 0, plan: open each video once, cheaply, and cut it into segments. One row in, one row out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from dfd_core import plan, storage, video
+from dfd_core.config import ExtractConfig
+from dfd_core.errors import UnexpectedError, VideoError, VideoTooLongError
+from dfd_core.schemas import VIDEO_PLAN, to_table
+
+OpenVideo = Callable[[str], BinaryIO]
+
+
+def plan_videos(
+    requests: pa.Table, config: ExtractConfig, *, open_video: OpenVideo = storage.open_video
+) -> pa.Table:
+    """Return the plan (VIDEO_PLAN) of each requested video (REQUEST), in the same order."""
+    return to_table(
+        [plan_video(row, config, open_video=open_video) for row in requests.to_pylist()], VIDEO_PLAN
+    )
+
+
+def plan_video(
+    request: dict[str, Any], config: ExtractConfig, *, open_video: OpenVideo = storage.open_video
+) -> dict[str, Any]:
+    """Return one row of VIDEO_PLAN; a video that cannot be opened has its error in it."""
+    started_s = time.perf_counter()
+    facts = duration_s = None
+    segments: list[plan.SegmentRange] = []
+    error: VideoError | None = None
+    try:
+        with open_video(request["uri"]) as file:
+            facts = video.probe(file, max_pixels=config.limits.max_pixels)
+            duration_s, segments, error = _segments(file, facts, config)
+    except VideoError as expected:
+        error = expected
+    except Exception as fault:  # a fault of ours must cost one row, not the archive
+        error = UnexpectedError(f"{type(fault).__name__}: {storage.one_line(fault)}")
+    return {
+        "plan_key": request["plan_key"],
+        "fps": facts.fps if facts else None,
+        "duration_s": duration_s if duration_s is not None else facts.duration_s if facts else None,
+        "width": facts.width if facts else None,
+        "height": facts.height if facts else None,
+        "error_kind": error.kind if error else None,
+        "error_message": str(error) if error else None,
+        "probe_s": time.perf_counter() - started_s,
+        "segments": [segment.as_row() for segment in segments],
+    }
+
+
+def _segments(
+    file: BinaryIO, facts: video.VideoFacts, config: ExtractConfig
+) -> tuple[float | None, list[plan.SegmentRange], VideoError | None]:
+    """Return the video's duration, its segments, and what of it could not be read.
+
+    A video of one segment is not read further than its header: its worker reads it anyway.
+    """
+    _refuse_long(facts.duration_s, config)
+    if facts.duration_s is not None and facts.duration_s <= config.segment_s:
+        return facts.duration_s, [plan.WHOLE_VIDEO], None
+    index = video.index_frames(file)
+    _refuse_long(index.duration_s, config)
+    if not index.is_exact or index.duration_s <= config.segment_s:
+        return index.duration_s, [plan.WHOLE_VIDEO], None
+    chosen = plan.sampled_frames(config.sampling, index.times_s, fps=facts.fps)
+    segments = plan.cut(
+        index.duration_s,
+        config.segment_s,
+        indices=chosen,
+        pts=index.pts[chosen],
+        times_s=index.times_s[chosen],
+    )
+    return index.duration_s, segments, index.fault
+
+
+def _refuse_long(duration_s: float | None, config: ExtractConfig) -> None:
+    limit_s = config.limits.max_duration_s
+    if duration_s is not None and limit_s is not None and duration_s > limit_s:
+        raise VideoTooLongError(f"The video lasts {duration_s:.0f} s; the limit is {limit_s:.0f} s")

@@ -1,0 +1,141 @@
+"""`run.json`: what ran, with what, and how each attempt ended."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from dfd_core import storage
+from dfd_core.aggregate import Counts
+from dfd_core.config import Aggregation, identity
+from dfd_core.errors import OutputError
+from dfd_core.output import OutputFolder
+
+_PACKAGES = (
+    "dfd",
+    "ray",
+    "tensorflow",
+    "keras",
+    "dlib-bin",
+    "av",
+    "opencv-python-headless",
+    "numpy",
+    "pyarrow",
+    "duckdb",
+)
+
+
+class RunRecord:
+    """The content of `run.json`, and the only way it is read and written.
+
+    Attributes:
+        values: What the file holds.
+    """
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+
+    @classmethod
+    def new(cls, configuration: dict[str, Any], model: dict[str, Any]) -> Self:
+        """Return the record of a run that has not begun."""
+        return cls(
+            {
+                "outcome": "running",
+                "configuration": configuration,
+                "configuration_id": identity(configuration),
+                "model": model,
+                "versions": versions(),
+                "attempts": [],
+            }
+        )
+
+    @classmethod
+    def read(cls, out: OutputFolder) -> Self | None:
+        """Return the record of the output folder, or None if it has none.
+
+        Raises:
+            OutputError: It cannot be read.
+        """
+        if not storage.exists(out.run_json):
+            return None
+        try:
+            values = json.loads(storage.read_bytes(out.run_json))
+            return cls(
+                {
+                    **values,
+                    "configuration": dict(values["configuration"]),
+                    "attempts": list(values["attempts"]),
+                }
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise OutputError(f"{out.run_json} cannot be read: {storage.one_line(error)}") from error
+
+    def write(self, out: OutputFolder) -> None:
+        """Write the record; a reader sees the old one or this one.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        content = json.dumps(self.values, indent=2, ensure_ascii=False, default=str) + "\n"
+        try:
+            storage.write_bytes(out.run_json, content.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            raise OutputError(f"{out.run_json} cannot be written: {storage.one_line(error)}") from error
+
+    def refuse_other(self, configuration: dict[str, Any]) -> None:
+        """Check that the folder was made with `configuration`.
+
+        Raises:
+            OutputError: It was not; the message has the names and both values of what differs.
+        """
+        mine = self.values["configuration"]
+        names = [name for name in {**mine, **configuration} if mine.get(name) != configuration.get(name)]
+        if names:
+            pairs = "; ".join(
+                f"{name} was {mine.get(name)!r}, now {configuration.get(name)!r}" for name in names
+            )
+            raise OutputError(
+                f"The output folder belongs to another configuration: {pairs}. "
+                "Choose another folder, or start anew with --overwrite, which moves the old results aside."
+            )
+
+    def begin(self, **facts: Any) -> None:
+        """Add an attempt that has just begun."""
+        self.values["outcome"] = "running"
+        self.values["attempts"].append({"started_at": _now(), "outcome": "running", **facts})
+
+    def end(self, outcome: str, **facts: Any) -> None:
+        """Note how the last attempt ended: `complete`, `too_many_failed`, `interrupted` or `broken`."""
+        self.values["outcome"] = outcome
+        self.values["attempts"][-1] |= {"finished_at": _now(), "outcome": outcome, **facts}
+
+    def tables(self, counts: Counts, aggregation: Aggregation) -> None:
+        """Note what the tables hold."""
+        self.values["aggregation"] = str(aggregation)
+        self.values["counts"] = {
+            "videos": counts.num_videos,
+            **counts.videos,
+            "error_kinds": counts.error_kinds,
+            "frames": counts.num_frames,
+            "faces": counts.num_faces,
+            "footage_s": round(counts.footage_s, 3),
+        }
+        self.values["stage_seconds"] = counts.stage_s
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what a score depends on."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,188 @@
+"""Every Arrow schema, and the one door from rows to a table.
+
+Each stage takes and returns a `pyarrow.Table` of exactly one of these schemas. A field marked `nullable=False`
+holds a value in every row; `to_table` and `check` refuse anything else, because Arrow and Ray do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+
+def _required(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+REQUEST = pa.schema(
+    [
+        _required("plan_key", pa.string()),
+        _required("uri", pa.string()),
+    ]
+)
+"""manifest → plan: one row per video to be planned. `plan_key` names one version of one video's file."""
+
+MANIFEST = pa.schema(
+    [
+        _required("manifest_row", pa.int64()),
+        _required("video_id", pa.string()),
+        _required("uri", pa.string()),
+        _required("plan_key", pa.string()),
+        pa.field("size_bytes", pa.int64()),
+        pa.field("modified_ns", pa.int64()),
+    ]
+)
+"""The manifest as the job keeps it; the user's other columns follow these."""
+
+ATTEMPTS = pa.schema([_required("video_id", pa.string()), _required("attempt", pa.int32())])
+"""How often each video was tried again; a video that never was is not in it."""
+
+SEGMENT_RANGE = pa.struct(
+    [
+        _required("start_s", pa.float64()),
+        pa.field("end_s", pa.float64()),
+        pa.field("frame_indices", pa.list_(pa.int64())),
+        pa.field("frame_pts", pa.list_(pa.int64())),
+        pa.field("frame_times_s", pa.list_(pa.float64())),
+    ]
+)
+"""`[start_s, end_s)` of one video; `end_s` is null for "to the end". The sampled frames are listed only where the
+video has several segments: a video's only segment finds its own."""
+
+VIDEO_PLAN = pa.schema(
+    [
+        _required("plan_key", pa.string()),
+        pa.field("fps", pa.float64()),
+        pa.field("duration_s", pa.float64()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("error_kind", pa.string()),
+        pa.field("error_message", pa.string()),
+        _required("probe_s", pa.float64()),
+        _required("segments", pa.list_(SEGMENT_RANGE)),
+    ]
+)
+"""plan: one row per video. A video that cannot be opened has its error here and no segments."""
+
+SEGMENT = pa.schema(
+    [
+        _required("segment_id", pa.string()),
+        _required("plan_key", pa.string()),
+        _required("uri", pa.string()),
+        pa.field("fps", pa.float64()),
+        pa.field("duration_s", pa.float64()),
+        *SEGMENT_RANGE,
+    ]
+)
+"""plan → extract: one row per segment."""
+
+SECONDS = pa.struct([_required(f"{step}_s", pa.float64()) for step in ("seek", "decode", "detect", "crop")])
+"""Where one segment's wall-clock seconds went."""
+
+_FACE = [
+    _required("frame_index", pa.int64()),
+    _required("time_s", pa.float64()),
+    _required("face_index", pa.int32()),
+    _required("left", pa.int32()),
+    _required("top", pa.int32()),
+    _required("right", pa.int32()),
+    _required("bottom", pa.int32()),
+    _required("detector_confidence", pa.float32()),
+]
+
+_SEGMENT_OUTCOME = [
+    _required("segment_id", pa.string()),
+    _required("plan_key", pa.string()),
+    _required("num_frames_wanted", pa.int32()),
+    _required("num_frames", pa.int32()),
+    pa.field("error_kind", pa.string()),
+    pa.field("error_message", pa.string()),
+    _required("extract_seconds", SECONDS),
+    _required("extract_cpu_s", pa.float64()),
+]
+
+
+def face_crops(crop_px: int) -> pa.Schema:
+    """Return the schema of extract → score: one row per segment, its faces a list inside the row.
+
+    A crop is `crop_px * crop_px * 3` bytes: (height, width, channel) uint8, RGB.
+    """
+    crop = _required("crop", pa.binary(crop_px * crop_px * 3))
+    return pa.schema([*_SEGMENT_OUTCOME, _required("faces", pa.list_(pa.struct([*_FACE, crop])))])
+
+
+SEGMENT_RESULT = pa.schema(
+    [
+        *_SEGMENT_OUTCOME,
+        _required("score_s", pa.float64()),
+        _required("faces", pa.list_(pa.struct([*_FACE, _required("p_fake", pa.float32())]))),
+    ]
+)
+"""score → commit: one row per segment; the pixels are gone."""
+
+FACES = pa.schema([_required("video_id", pa.string()), *_FACE, _required("p_fake", pa.float32())])
+"""The user's `faces/`: one row per face."""
+
+VIDEOS = pa.schema(
+    [
+        _required("video_id", pa.string()),
+        _required("uri", pa.string()),
+        _required("status", pa.string()),
+        pa.field("p_fake", pa.float32()),
+        pa.field("verdict", pa.string()),
+        pa.field("num_frames", pa.int32()),
+        pa.field("num_faces", pa.int32()),
+        pa.field("duration_s", pa.float64()),
+        pa.field("fps", pa.float64()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("error_kind", pa.string()),
+        pa.field("error_message", pa.string()),
+        _required("model_id", pa.string()),
+    ]
+)
+"""The user's `videos/`: one row per manifest row; the manifest's own columns follow these."""
+
+
+def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Return `rows` as a table of exactly `schema`.
+
+    Raises:
+        ValueError: A row lacks a field, has one that the schema does not know, or holds null where it may not.
+    """
+    names = set(schema.names)
+    for position, row in enumerate(rows):
+        if row.keys() != names:
+            missing, unknown = sorted(names - row.keys()), sorted(row.keys() - names)
+            raise ValueError(
+                f"Expected the schema's fields. Received: row {position} lacks {missing}, adds {unknown}"
+            )
+    columns = [pa.array([row[field.name] for row in rows], type=field.type) for field in schema]
+    return check(pa.Table.from_arrays(columns, schema=schema), schema)
+
+
+def check(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return `table` if it is exactly of `schema`, nulls included.
+
+    Raises:
+        ValueError: The schemas differ, or a field that must hold a value is null.
+    """
+    if not table.schema.equals(schema):
+        raise ValueError(f"Expected schema: {schema}\nReceived: {table.schema}")
+    for field in schema:
+        for chunk in table.column(field.name).chunks:
+            _check_nulls(chunk, field)
+    return table
+
+
+def _check_nulls(values: Any, field: Any) -> None:
+    if not field.nullable and values.null_count:
+        raise ValueError(f"Expected a value in every {field.name!r}. Received: {values.null_count} null")
+    if pa.types.is_list(field.type):
+        _check_nulls(values.flatten(), field.type.value_field)
+    elif pa.types.is_struct(field.type):
+        present = values.drop_null() if values.null_count else values
+        for position, child in enumerate(field.type):
+            _check_nulls(present.field(position), child)

@@ -1,0 +1,220 @@
+"""Addresses and the file systems behind them: local paths, `s3://`, `gs://`, `hdfs://` and any fsspec URI.
+
+A local file whose name is not UTF-8 is addressed as a percent-encoded `file://` URI, so that every address is text.
+Addresses with credentials inside are refused: they would end up in logs and in Parquet.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import stat
+from pathlib import PurePosixPath
+from typing import IO, Any, BinaryIO, cast
+from urllib.parse import parse_qsl, quote_from_bytes, unquote_to_bytes, urlsplit
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from dfd_core.errors import (
+    RequestError,
+    VideoEmptyError,
+    VideoForbiddenError,
+    VideoMissingError,
+    VideoStorageError,
+)
+
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
+_SECRET_QUERY_KEYS = re.compile(r"(?i)(key|secret|token|signature|password|credential)")
+_REMOTE_READ_AHEAD_BYTES = 1 << 20
+
+
+def is_remote(uri: str) -> bool:
+    """Return whether `uri` names something other than a local path.
+
+    >>> is_remote("s3://bucket/a.mp4"), is_remote("file:///a.mp4"), is_remote("a.mp4")
+    (True, False, False)
+    """
+    return bool(_SCHEME.match(uri)) and not uri.startswith("file://")
+
+
+def has_credentials(uri: str) -> bool:
+    """Return whether `uri` carries a user name, a password, or a signed or secret query.
+
+    >>> has_credentials("s3://key:secret@bucket/a"), has_credentials("s3://bucket/a?region=eu-west-1")
+    (True, False)
+    """
+    if not is_remote(uri):
+        return False
+    parts = urlsplit(uri)
+    return "@" in parts.netloc or any(_SECRET_QUERY_KEYS.search(key) for key, _ in parse_qsl(parts.query))
+
+
+def local_path(uri: str) -> str:
+    """Return the local path that `uri` names; bytes that are not UTF-8 come back as `os.fsdecode` gives them."""
+    if uri.startswith("file://"):
+        return os.fsdecode(unquote_to_bytes(uri.removeprefix("file://").removeprefix("localhost")))
+    return uri
+
+
+def local_uri(path: str) -> str:
+    """Return the absolute address of local `path` as valid UTF-8 text.
+
+    Plain for an ordinary name; a percent-encoded `file://` URI where the name is not UTF-8.
+    """
+    path = os.path.abspath(path)
+    return path if is_text(path) else "file://" + quote_from_bytes(os.fsencode(path))
+
+
+def is_text(name: str) -> bool:
+    """Return whether `name` holds no undecodable bytes, so that Parquet can store it."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def as_text(name: str) -> str:
+    r"""Return `name` unchanged if it is text, otherwise with its undecodable bytes percent-encoded.
+
+    >>> as_text("caf\udce9.mp4")
+    'caf%E9.mp4'
+    """
+    return re.sub("[\ud800-\udfff]", lambda found: f"%{ord(found[0]) & 0xFF:02X}", name)
+
+
+def join(folder: str, *names: str) -> str:
+    """Return the address of `names` below `folder`, local or remote."""
+    if is_remote(folder):
+        base, mark, query = folder.partition("?")
+        return posixpath.join(base.rstrip("/"), *names) + mark + query
+    return os.path.join(local_path(folder), *names)
+
+
+def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
+    """Return the file system of `uri` and the path inside it.
+
+    Raises:
+        RequestError: No file system is known for the URI's scheme, or it carries credentials.
+    """
+    if has_credentials(uri):
+        raise RequestError(
+            "Expected an address without credentials in it. Give them in the environment instead "
+            "(for example AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)."
+        )
+    if not is_remote(uri):
+        return pafs.LocalFileSystem(), os.path.abspath(local_path(uri))
+    try:
+        return cast("tuple[pafs.FileSystem, str]", pafs.FileSystem.from_uri(uri))
+    except (pa.ArrowInvalid, ValueError):
+        return _fsspec_filesystem(uri)
+    except OSError as error:
+        raise RequestError(f"The storage of {uri!r} cannot be used: {one_line(error)}") from error
+
+
+def _fsspec_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
+    import fsspec
+
+    try:
+        fs, path = fsspec.core.url_to_fs(uri)
+    except (ValueError, ImportError) as error:
+        raise RequestError(f"No storage is known for {uri!r}: {one_line(error)}") from error
+    return pafs.PyFileSystem(pafs.FSSpecHandler(fs)), path
+
+
+def open_video(uri: str) -> BinaryIO:
+    """Return the video at `uri`, opened for reading and seekable.
+
+    Raises:
+        VideoMissingError: Nothing is there, or it is not a file.
+        VideoForbiddenError: It may not be read.
+        VideoEmptyError: It has zero bytes.
+        VideoStorageError: The storage failed.
+    """
+    try:
+        file = _open_local(local_path(uri)) if not is_remote(uri) else _open_remote(uri)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise VideoMissingError("Nothing is at this address") from error
+    except PermissionError as error:
+        raise VideoForbiddenError("The file may not be read") from error
+    except (OSError, RequestError) as error:
+        raise VideoStorageError(f"The storage failed: {one_line(error)}") from error
+    if file.seek(0, os.SEEK_END) == 0:
+        file.close()
+        raise VideoEmptyError("The file has zero bytes")
+    file.seek(0)
+    return file
+
+
+def _open_local(path: str) -> BinaryIO:
+    if "\0" in path:
+        raise FileNotFoundError("The name holds a null byte")
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise VideoMissingError("Not a regular file is at this address")
+    return open(path, "rb", buffering=0)
+
+
+def _open_remote(uri: str) -> BinaryIO:
+    fs, path = filesystem(uri)
+    if fs.get_file_info(path).type != pafs.FileType.File:
+        raise FileNotFoundError(uri)
+    return cast(BinaryIO, fs.open_input_file(path))
+
+
+def read_bytes(uri: str) -> bytes:
+    """Return the whole content at `uri`; OSError as the file system gives it."""
+    fs, path = filesystem(uri)
+    with fs.open_input_stream(path) as stream:
+        return cast(bytes, stream.read())
+
+
+def write_bytes(uri: str, content: bytes) -> None:
+    """Write `content` at `uri` so that a reader sees the old or the new content, never a part.
+
+    Local files are written beside and renamed; an object store's write is atomic by itself.
+    """
+    fs, path = filesystem(uri)
+    if not isinstance(fs, pafs.LocalFileSystem):
+        with fs.open_output_stream(path) as stream:
+            stream.write(content)
+        return
+    beside = f"{path}.{os.getpid()}.part"
+    with open(beside, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def exists(uri: str) -> bool:
+    """Return whether a file or a folder is at `uri`."""
+    fs, path = filesystem(uri)
+    return bool(fs.get_file_info(path).type != pafs.FileType.NotFound)
+
+
+def relative_to(uri: str, folder: str) -> str:
+    """Return `uri` relative to `folder` if it lies below it, otherwise `uri` itself."""
+    try:
+        return (
+            str(PurePosixPath(uri).relative_to(folder))
+            if not is_remote(uri)
+            else _relative_remote(uri, folder)
+        )
+    except ValueError:
+        return uri
+
+
+def _relative_remote(uri: str, folder: str) -> str:
+    prefix = folder.partition("?")[0].rstrip("/") + "/"
+    return uri.removeprefix(prefix).partition("?")[0] if uri.startswith(prefix) else uri
+
+
+def one_line(error: BaseException | str) -> str:
+    """Return an error's message on one line of at most 300 characters."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:299] + "…"
+
+
+def open_text(uri: str) -> IO[Any]:
+    """Return the text file at `uri`, opened for reading as UTF-8 with or without a byte-order mark."""
+    import io
+
+    return io.TextIOWrapper(io.BytesIO(read_bytes(uri)), encoding="utf-8-sig", newline="")

@@ -1,0 +1,188 @@
+"""The work of one run: which videos are still to be planned, and the list of the present manifest's segments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dfd_core import commit_log, storage
+from dfd_core.output import OutputFolder, dataset, read_table, replace_table, write_table
+from dfd_core.schemas import ATTEMPTS, MANIFEST, SEGMENT, VIDEO_PLAN, VIDEOS
+
+_LARGEST_BLOCK_ROWS = 8
+_BLOCKS_PER_CPU = 8
+_BATCH_ROWS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Worklist:
+    """What there is to do.
+
+    Attributes:
+        num_videos: Rows of the manifest.
+        num_unopened: Videos that the plan refused; they are done.
+        num_segments: Segments of all videos.
+        num_committed: Segments that an earlier run has done.
+        done_videos: Videos of which an earlier run has done every segment, or that have none.
+        open_segments: For each video with more than one segment left, by `plan_key`, how many are left.
+        footage_s: Seconds of video that are left.
+        block_rows: Segments that one task takes.
+    """
+
+    num_videos: int
+    num_unopened: int
+    num_segments: int
+    num_committed: int
+    done_videos: int
+    open_segments: dict[str, int]
+    footage_s: float
+    block_rows: int
+
+    @property
+    def num_open(self) -> int:
+        """Segments left to do."""
+        return self.num_segments - self.num_committed
+
+
+def with_attempts(out: OutputFolder, manifest: pa.Table, *, retry_kinds: frozenset[str]) -> pa.Table:
+    """Return `manifest` with the keys of the videos that were tried again, now or earlier, renewed.
+
+    A new `plan_key` is a new version of the video: it is planned and scored anew, and what its old version left in the
+    log no longer counts.
+
+    Args:
+        out: The output folder; remembers how often each video was tried again.
+        manifest: MANIFEST and the user's own columns.
+        retry_kinds: The kinds of error whose videos are tried again now.
+    """
+    attempts = _read_attempts(out)
+    if retry_kinds:
+        for video_id in _failed_videos(out, retry_kinds):
+            attempts[video_id] = attempts.get(video_id, 0) + 1
+        _write_attempts(out, attempts)
+    if not attempts:
+        return manifest
+    pairs = zip(manifest.column("plan_key").to_pylist(), manifest.column("video_id").to_pylist(), strict=True)
+    keys = [f"{key}.{attempts[video_id]}" if video_id in attempts else key for key, video_id in pairs]
+    position = manifest.schema.get_field_index("plan_key")
+    return manifest.set_column(position, manifest.schema.field(position), pa.array(keys, pa.string()))
+
+
+def _failed_videos(out: OutputFolder, kinds: frozenset[str]) -> list[str]:
+    videos = dataset(out.videos, pa.schema([VIDEOS.field("video_id"), VIDEOS.field("error_kind")]))
+    found: list[str] = (
+        videos.to_table(filter=pc.field("error_kind").isin(sorted(kinds))).column("video_id").to_pylist()
+    )
+    return found
+
+
+def _read_attempts(out: OutputFolder) -> dict[str, int]:
+    if not storage.exists(out.attempts):
+        return {}
+    table = read_table(out.attempts)
+    return dict(zip(table.column("video_id").to_pylist(), table.column("attempt").to_pylist(), strict=True))
+
+
+def _write_attempts(out: OutputFolder, attempts: dict[str, int]) -> None:
+    table = pa.Table.from_arrays(
+        [pa.array(attempts), pa.array(attempts.values(), pa.int32())], schema=ATTEMPTS
+    )
+    write_table(out.attempts, table)
+
+
+def write_manifest(out: OutputFolder, table: pa.Table) -> None:
+    """Write the manifest that this run reads.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    write_table(out.manifest, table)
+
+
+def num_unplanned(out: OutputFolder) -> int:
+    """Return how many rows of the manifest have no committed plan."""
+    keys = read_table(out.manifest).column("plan_key")
+    planned = commit_log.committed(out.checkpoint("plan"), "plan_key")
+    return int(pc.sum(pc.invert(pc.is_in(keys, value_set=planned))).as_py() or 0)
+
+
+def list_segments(out: OutputFolder, *, num_cpus: int) -> Worklist:
+    """Write the segments of the present manifest and return what of them is left to do.
+
+    Long segments come first and are dealt out over the blocks like cards, so that blocks cost about the same and the
+    last ones to finish are short.
+
+    Args:
+        out: The output folder; every video of its manifest is planned.
+        num_cpus: CPUs that share the work.
+    """
+    with duckdb.connect(config={"preserve_insertion_order": False}) as db:
+        db.register("manifest", read_table(out.manifest).select(MANIFEST.names))
+        db.register("plans", dataset(out.plans, VIDEO_PLAN))
+        db.register(
+            "committed",
+            pa.table({"segment_id": commit_log.committed(out.checkpoint("segments"), "segment_id")}),
+        )
+        num_segments = _one(
+            db, "SELECT coalesce(sum(len(segments)), 0) FROM manifest JOIN plans USING (plan_key)"
+        )[0]
+        block_rows = max(1, min(_LARGEST_BLOCK_ROWS, num_segments // (max(1, num_cpus) * _BLOCKS_PER_CPU)))
+        replace_table(out.segment_list, _segments(db, math.ceil(num_segments / block_rows)), SEGMENT)
+        return _worklist(db, out, block_rows)
+
+
+def _segments(db: duckdb.DuckDBPyConnection, num_blocks: int) -> Iterator[pa.Table]:
+    reader = db.sql(
+        f"""
+        WITH cut AS (
+            SELECT manifest_row, plan_key, uri, fps, duration_s, unnest(segments) AS segment,
+                   generate_subscripts(segments, 1) - 1 AS position
+            FROM manifest JOIN plans USING (plan_key)),
+        ranked AS (
+            SELECT *, row_number() OVER (
+                ORDER BY coalesce(segment.end_s, duration_s, 0) - segment.start_s DESC, manifest_row, position) - 1 AS rank
+            FROM cut)
+        SELECT plan_key || '-' || printf('%05d', position) AS segment_id, plan_key, uri, fps, duration_s,
+               segment.start_s, segment.end_s, segment.frame_indices, segment.frame_pts, segment.frame_times_s
+        FROM ranked ORDER BY rank % {max(1, num_blocks)}, rank
+        """
+    ).to_arrow_reader(_BATCH_ROWS)
+    for batch in reader:
+        yield pa.Table.from_batches([batch]).cast(SEGMENT)
+
+
+def _worklist(db: duckdb.DuckDBPyConnection, out: OutputFolder, block_rows: int) -> Worklist:
+    db.register("listed", dataset(out.segment_list, SEGMENT))
+    num_videos, num_unopened, num_segments, num_committed, footage_s = _one(
+        db,
+        """
+        SELECT (SELECT count(*) FROM manifest),
+               (SELECT count(*) FROM manifest JOIN plans USING (plan_key) WHERE len(segments) = 0),
+               (SELECT count(*) FROM listed),
+               (SELECT count(*) FROM listed SEMI JOIN committed USING (segment_id)),
+               (SELECT coalesce(sum(coalesce(end_s, duration_s, 0) - start_s), 0)
+                FROM listed ANTI JOIN committed USING (segment_id))
+        """,
+    )
+    left = db.sql(
+        "SELECT plan_key, count(*) FROM listed ANTI JOIN committed USING (segment_id) GROUP BY 1"
+    ).fetchall()
+    return Worklist(
+        num_videos=num_videos,
+        num_unopened=num_unopened,
+        num_segments=num_segments,
+        num_committed=num_committed,
+        done_videos=num_videos - len(left),
+        open_segments={key: count for key, count in left if count > 1},
+        footage_s=footage_s,
+        block_rows=block_rows,
+    )
+
+
+def _one(db: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
+    return tuple(db.sql(query).fetchall()[0])

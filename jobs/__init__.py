@@ -1,0 +1,1 @@
+"""Where it runs: Ray wiring and the commands. No arithmetic."""

@@ -1,0 +1,107 @@
+"""What the user sees while the job runs: a line every few seconds in a log."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+
+from dfd_core.worklist import Worklist
+
+LOG = logging.getLogger("dfd")
+_EVERY_S = 5.0
+
+
+@ray.remote(num_cpus=0)
+class Tally:
+    """Counts what the score actors report, wherever they run."""
+
+    def __init__(self, open_segments: dict[str, int]) -> None:
+        self._open = dict(open_segments)
+        self._state: dict[str, Any] = {
+            "segments": 0,
+            "videos": 0,
+            "faces": 0,
+            "errors": Counter(),
+            "model": None,
+        }
+
+    def loaded(self, precision: str, device: str) -> None:
+        """Note how the model runs."""
+        self._state["model"] = {"precision": precision, "device": device}
+
+    def add(self, plan_keys: Sequence[str], num_faces: Sequence[int], error_kinds: Sequence[str]) -> None:
+        """Count a block of results; a video is done with its last segment."""
+        for key in plan_keys:
+            self._open[key] = self._open.get(key, 1) - 1
+            self._state["videos"] += self._open[key] == 0
+            if self._open[key] == 0:
+                del self._open[key]
+        self._state["segments"] += len(plan_keys)
+        self._state["faces"] += sum(num_faces)
+        self._state["errors"].update(error_kinds)
+
+    def read(self) -> dict[str, Any]:
+        """Return what has been counted."""
+        return self._state
+
+
+class Progress:
+    """Logs the tally every few seconds while its block runs."""
+
+    def __init__(self, work: Worklist) -> None:
+        self.tally: Any = Tally.remote(work.open_segments)
+        self.model: dict[str, str] | None = None
+        self._work = work
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._started_s = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(timeout=10)
+        self._read()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_EVERY_S):
+            if state := self._read():
+                LOG.info(self._line(state))
+
+    def _read(self) -> dict[str, Any] | None:
+        try:
+            state: dict[str, Any] = ray.get(self.tally.read.remote(), timeout=_EVERY_S)
+        except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
+            return None
+        self.model = state["model"] or self.model
+        return state
+
+    def _line(self, state: dict[str, Any]) -> str:
+        work, elapsed_s = self._work, time.monotonic() - self._started_s
+        done, total = state["segments"], work.num_open
+        rate = state["videos"] / elapsed_s * 60
+        left = f"{_clock((total - done) * elapsed_s / done)} left" if done else "loading the model"
+        return (
+            f"{work.done_videos + state['videos']:,} of {work.num_videos:,} videos, {state['faces']:,} faces, "
+            f"{sum(state['errors'].values()):,} failures, {rate:,.1f} videos/min, {left}"
+        )
+
+
+def _clock(seconds: float) -> str:
+    """Return a duration as people say it.
+
+    >>> _clock(3725)
+    '1 h 02 min'
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,102 @@
+"""Start Ray, quietly, and set what Ray Data must know. Everything that is process-wide stands here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+LOG = logging.getLogger("dfd")
+_MAX_BLOCK_BYTES = 64 << 20
+_OBJECT_STORE_BYTES = 2 << 30
+
+
+def quiet_libraries(*, verbose: bool) -> None:
+    """Silence the start-up noise of Ray and TensorFlow; to be called before either is imported."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not verbose:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("TF_ENABLE_DEPRECATION_WARNINGS", "0")
+        os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "0" if sys.stderr.isatty() else "1")
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        warnings.simplefilter("ignore")
+
+
+def start_logging(*, verbose: bool) -> None:
+    """Write the job's own log lines to standard error, with the time."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    LOG.handlers[:] = [handler]
+    LOG.setLevel(logging.DEBUG if verbose else logging.INFO)
+    LOG.propagate = False
+
+
+@contextmanager
+def ray_cluster(address: str | None, *, verbose: bool) -> Iterator[None]:
+    """Connect to the cluster at `address`, or start one on this machine that ends with the block.
+
+    Args:
+        address: As `ray.init` takes it. None: `RAY_ADDRESS` if set, which a submitted job has, else a new local one.
+        verbose: Bring Ray's own log lines back.
+    """
+    import ray
+
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    level = logging.INFO if verbose else logging.ERROR
+    options = {"logging_level": level, "log_to_driver": verbose}
+    if address == "local":
+        options |= {
+            "include_dashboard": False,
+            "_node_ip_address": "127.0.0.1",
+            "object_store_memory": _object_store_bytes(),
+        }
+    ray.init(address=address, **options)
+    try:
+        _set_data_context(verbose=verbose)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _object_store_bytes() -> int:
+    """Return a share of shared memory that bounds the crops in flight and fits into a small container."""
+    try:
+        facts = os.statvfs("/dev/shm")
+        free = facts.f_bavail * facts.f_frsize
+    except OSError:
+        return _OBJECT_STORE_BYTES
+    return max(256 << 20, min(_OBJECT_STORE_BYTES, int(free * 0.8)))
+
+
+def _set_data_context(*, verbose: bool) -> None:
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    # The default reservation keeps CPUs back for operators that need none: on two CPUs only one extract task would run.
+    context.op_resource_reservation_enabled = False
+    context.target_max_block_size = _MAX_BLOCK_BYTES
+    context.target_min_block_size = 1
+    context.enable_progress_bars = sys.stderr.isatty()
+    context.enable_operator_progress_bars = sys.stderr.isatty()
+    context.print_on_execution_start = verbose
+    if not verbose:
+        for name in ("ray.data", "ray"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def cluster_cpus() -> int:
+    """Return the CPUs of the connected cluster, at least 1."""
+    import ray
+
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def cluster_gpus() -> float:
+    """Return the GPUs of the connected cluster."""
+    import ray
+
+    return float(ray.cluster_resources().get("GPU", 0))

@@ -1,0 +1,38 @@
+"""What the user sees at the end: counts, the slowest stage, where the files are, and queries to paste."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+
+from dfd_core import storage
+from dfd_core.aggregate import Counts
+from dfd_core.bundle import ModelCard
+from dfd_core.output import OutputFolder
+
+
+def print_summary(out: OutputFolder, counts: Counts, card: ModelCard) -> None:
+    """Print the summary of a finished run to standard output."""
+    console = Console(highlight=False, soft_wrap=True)
+    by_status = ", ".join(f"{number:,} {status}" for status, number in counts.videos.items())
+    console.print(f"\n[bold]{counts.num_videos:,} videos[/bold]: {by_status}")
+    if counts.error_kinds:
+        console.print(
+            "errors: " + ", ".join(f"{number:,} {kind}" for kind, number in counts.error_kinds.items())
+        )
+    console.print(
+        f"{counts.num_faces:,} faces in {counts.num_frames:,} frames, {counts.footage_s / 60:,.1f} minutes of footage"
+    )
+    slowest = max(counts.stage_s, key=lambda stage: counts.stage_s[stage])
+    console.print(f"most time went into: {slowest} ({counts.stage_s[slowest]:,.1f} worker seconds)")
+    if not card.trained:
+        console.print("[bold]The model is untrained: these scores are noise.[/bold]")
+    folder = escape(storage.as_text(out.root.rstrip("/")))
+    console.print(
+        f"""
+results: {folder}/videos  {folder}/faces  {folder}/run.json
+
+DuckDB:  SELECT video_id, status, p_fake, verdict FROM '{folder}/videos/*.parquet' ORDER BY p_fake DESC NULLS LAST;
+pandas:  pd.read_parquet("{folder}/videos").sort_values("p_fake", ascending=False)
+"""
+    )

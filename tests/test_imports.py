@@ -1,0 +1,33 @@
+"""CPU workers start fast and stay small because of what they do not import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_every_module_keeps_the_import_contract() -> None:
+    lint_imports = Path(sys.executable).with_name("lint-imports")
+    result = subprocess.run([lint_imports], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("dfd_core.extract", {"tensorflow", "keras", "ray", "click"}),
+        ("dfd_core.scoring", {"av", "dlib", "tensorflow", "keras", "ray", "click"}),
+    ],
+)
+def test_importing_a_stage_leaves_the_other_stages_libraries_alone(module: str, forbidden: set[str]) -> None:
+    code = f"import sys, {module}; print(*({forbidden!r} & sys.modules.keys()))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []
