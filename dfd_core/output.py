@@ -103,18 +103,17 @@ class OutputFolder:
             raise OutputError(f"Nothing is at {self.root!r}")
 
     def refuse_foreign(self) -> None:
-        """Check that a folder without `run.json` is empty.
+        """Check that the folder is absent, empty, or one of this program's.
 
         Raises:
             OutputError: It holds something that this program did not write.
         """
         fs, path = storage.filesystem(self.root)
-        infos = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
-        others = [info.base_name for info in infos if info.base_name not in (".lock", "run.json")]
-        if others:
-            raise OutputError(
-                f"{self.root} is not empty and holds no run.json: {', '.join(sorted(others)[:5])}"
-            )
+        if fs.get_file_info(path).type == pafs.FileType.File:
+            raise OutputError(f"{self.root} cannot be written: it is a file")
+        names = [info.base_name for info in fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))]
+        if "run.json" not in names and set(names) - {".lock"}:
+            raise OutputError(f"{self.root} is not empty and holds no run.json: {', '.join(sorted(names)[:5])}")
 
     def move_aside(self) -> str:
         """Rename the folder and return its new address, which has the time in it.

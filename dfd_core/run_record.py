@@ -13,6 +13,7 @@ from dfd_core.aggregate import Counts
 from dfd_core.config import Aggregation, identity
 from dfd_core.errors import OutputError
 from dfd_core.output import OutputFolder
+from dfd_core.worklist import Worklist
 
 _PACKAGES = (
     "dfd",
@@ -111,6 +112,17 @@ class RunRecord:
         """Note how the last attempt ended: `complete`, `too_many_failed`, `interrupted` or `broken`."""
         self.values["outcome"] = outcome
         self.values["attempts"][-1] |= {"finished_at": _now(), "outcome": outcome, **facts}
+
+    def throughput(self, work: Worklist, *, wall_s: float, num_cpus: int) -> None:
+        """Note how fast the segments of this attempt went, start-up of the workers and the model included."""
+        self.values["throughput"] = {
+            "segments": work.num_open,
+            "footage_s": round(work.footage_s, 3),
+            "wall_s": round(wall_s, 3),
+            "footage_s_per_wall_s": round(work.footage_s / wall_s, 3),
+            "segments_per_wall_s": round(work.num_open / wall_s, 3),
+            "num_cpus": num_cpus,
+        }
 
     def tables(self, counts: Counts, aggregation: Aggregation) -> None:
         """Note what the tables hold."""

@@ -136,12 +136,17 @@ def open_video(uri: str) -> BinaryIO:
     except PermissionError as error:
         raise VideoForbiddenError("The file may not be read") from error
     except (OSError, RequestError) as error:
-        raise VideoStorageError(f"The storage failed: {one_line(error)}") from error
+        raise VideoStorageError(f"The storage failed: {_reason(error)}") from error
     if file.seek(0, os.SEEK_END) == 0:
         file.close()
         raise VideoEmptyError("The file has zero bytes")
     file.seek(0)
     return file
+
+
+def _reason(error: Exception) -> str:
+    """Return what the system says of `error`, without the address where it says one."""
+    return one_line(getattr(error, "strerror", None) or error)
 
 
 def _open_local(path: str) -> BinaryIO:

@@ -6,10 +6,11 @@ PyAV and the file object raise leaves this module as a `VideoError`.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from math import atan2, degrees, hypot
 from typing import Any, BinaryIO, NoReturn, cast
 
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import Discard, Disposition, Stream
+from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
@@ -60,11 +61,15 @@ _DEMUXERS = (
 _MP4, _MATROSKA = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"
 _TIMED_HEADERS = (_MATROSKA, "flv", "asf")
 """Containers whose header states a duration that was written, not estimated."""
-_GENERATE_PTS = 1
+_AVFMT_FLAG_GENPTS = 1
 _BUFFER_BYTES = 1 << 19
 _MAX_WAITING_BYTES = 1 << 25
-_MIN_SEEK_S = 20.0
 _NUM_HEAD_PACKETS = 100
+_ASSUMED_FPS = 25
+_MAY_SKIP = ("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8")
+"""Codecs whose decoder leaves out a frame that no other refers to, packet by packet, when asked to."""
+_NAMED_ONCE = ("h264", "mpeg4")
+"""Codecs whose encoder may name itself in the first packet only."""
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 _FAULTS = (FFmpegError, ValueError, LookupError, ArithmeticError, RuntimeError)
 """What PyAV was seen to raise on damaged files, beside `MemoryError`. Caught around single calls of it only."""
@@ -146,16 +151,14 @@ def index_frames(file: BinaryIO, *, max_pixels: int | None = None) -> FrameIndex
     with _opened(file, max_pixels) as video:
         packets = list(video.packet_facts())
         fault = video.fault(packets)
-    pts = pts_in_order([packet for packet in packets if packet.is_whole])
-    if pts is not None:
+    whole = [packet for packet in packets if packet.is_whole]
+    pts = pts_in_order(whole)
+    if pts:
         with _opened(file, max_pixels) as video:
-            if video.begins_at(pts[0]):
-                return _frame_index(pts, video, packets, is_exact=True, fault=fault)
-    with _opened(file, max_pixels) as video:
-        frames_pts = [frame.pts for frame in video.frames()]
-        if not frames_pts:
-            raise _undecodable(len(packets))
-        return _frame_index(frames_pts, video, packets, is_exact=False, fault=fault)
+            if video.begins_with(pts[0]):
+                end = max(packet.pts + packet.duration for packet in whole if packet.pts is not None)
+                return _frame_index(pts, end, video.time_base, is_exact=True, fault=fault)
+    return _counted_index(file, max_pixels, fault)
 
 
 def decode_frames(
@@ -179,96 +182,456 @@ def decode_frames(
         VideoUndecodableError: Not one frame of the video decodes.
         VideoError: As for `probe`.
     """
-    if any(earlier.index >= later.index for earlier, later in zip(positions, positions[1:], strict=False)):
+    if any(earlier.index >= later.index for earlier, later in pairwise(positions)):
         raise ValueError("Expected positions of ascending index")
     return _decoded(file, list(positions), max_pixels) if positions else iter(())
 
 
-def _decoded(file: BinaryIO, positions: list[FramePosition], max_pixels: int | None) -> Iterator[Frame]:
-    pending = list(positions)
-    if all(position.pts is not None for position in positions):
-        for may_seek in (True, False):
-            with _opened(file, max_pixels) as video:
-                for frame in _least_decoded(video, pending, may_seek=may_seek and positions[0].index > 0):
-                    del pending[0]
-                    yield frame
-                if not pending:
-                    return
-                if not video.is_seek_lost:
-                    break
+def _counted_index(file: BinaryIO, max_pixels: int | None, fault: VideoError | None) -> FrameIndex:
+    """Return the index of a video of which every frame must be decoded to know its frames."""
     with _opened(file, max_pixels) as video:
-        is_counted = positions[0].index == 0 or positions[0].pts is None
-        num_missing = yield from _all_decoded(video, pending, is_counted=is_counted)
-        _raise_broken(video, num_missing, len(positions))
+        frames = [(frame.pts, frame.duration) for frame in video.frames(video.packets())]
+        if not frames:
+            raise video.undecodable()
+        pts = [pts for pts, _ in frames if pts is not None]
+        if len(pts) == len(frames) and all(earlier <= later for earlier, later in pairwise(pts)):
+            return _frame_index(pts, pts[-1] + frames[-1][1], video.time_base, is_exact=False, fault=fault)
+        frame_s = 1 / Fraction(video.stream.average_rate or _ASSUMED_FPS)
+        return _frame_index(range(len(frames)), len(frames), frame_s, is_exact=False, fault=fault)
 
 
-def _least_decoded(video: _Video, positions: Sequence[FramePosition], *, may_seek: bool) -> Iterator[Frame]:
-    """Yield the frames at `positions` while nothing is broken, decoding no more than they need."""
-    wanted = {cast(int, position.pts): position for position in positions}
-    unsent = sorted(wanted, reverse=True)
+def _frame_index(
+    pts: Sequence[int], end: int, time_base: Fraction, *, is_exact: bool, fault: VideoError | None
+) -> FrameIndex:
+    if end <= pts[-1] and len(pts) > 1:  # the last frame's duration is unknown: as long as the average
+        end = pts[-1] + round((pts[-1] - pts[0]) / (len(pts) - 1))
+    return FrameIndex(np.array(pts, np.int64), time_base, is_exact, float((end - pts[0]) * time_base), fault)
+
+
+def _decoded(file: BinaryIO, positions: Sequence[FramePosition], max_pixels: int | None) -> Iterator[Frame]:
     due = list(reversed(positions))
-    started = not (may_seek and video.seek(unsent[-1]))
+    has_pts = all(position.pts is not None for position in positions)
+    if has_pts:
+        yield from _from_keyframe(_least_decoded, file, due, max_pixels)
+    if not due:
+        return
+    if has_pts and positions[0].index > 0:
+        video = yield from _from_keyframe(_all_decoded, file, due, max_pixels)
+    else:
+        with _opened(file, max_pixels) as video:
+            yield from _all_counted(video, due)
+            if not video.num_frames:
+                raise video.undecodable()
+    video.raise_broken(num_missing=len(due), num_wanted=len(positions))
+
+
+def _from_keyframe(
+    decode: Callable[[_Video, list[FramePosition], bool], Iterator[Frame]],
+    file: BinaryIO,
+    due: list[FramePosition],
+    max_pixels: int | None,
+) -> Generator[Frame, None, _Video]:
+    """Yield what `decode` yields from the keyframe before the next frame, or from the start if seeking misses that."""
+    seeks = due[-1].index > 0
+    while True:
+        with _opened(file, max_pixels) as video:
+            yield from decode(video, due, seeks)
+        if not (seeks and video.is_lost):
+            return video
+        seeks = False
+
+
+def _least_decoded(video: _Video, due: list[FramePosition], seeks: bool) -> Iterator[Frame]:
+    """Yield the frames at `due` (the next one last) and take them off it, decoding no more than they need.
+
+    Packets wait until a wanted frame may need them, and are dropped when a keyframe comes first. Stops, with the rest
+    of `due` left, at anything that a whole video does not hold.
+    """
+    unsent = [_pts(position) for position in due]
+    wanted = set(unsent)
     waiting: list[Packet[VideoStream]] = []
     waiting_bytes = 0
-    for packet in video.packets():
+    for packet in video.packets_from(unsent[-1], seeks):
         frames: list[VideoFrame] = []
-        is_wanted = packet.pts in wanted and not packet.is_discard
-        if (waiting or not started) and video.can_start(packet, unsent[-1]):
-            frames = video.restart() if started else []
-            waiting, waiting_bytes, started = [], 0, True
-        if not started:
-            if is_wanted:
-                video.is_seek_lost = True
-                return
-            continue
+        if waiting and video.can_start(packet, unsent[-1]) and not any(map(_changes_decoder, waiting)):
+            frames += video.restart(packet, has_due=len(due) > len(unsent))
+            waiting, waiting_bytes = [], 0
         waiting.append(packet)
         waiting_bytes += packet.size
+        is_wanted = packet.pts in wanted and not packet.is_discard
         if is_wanted or waiting_bytes > _MAX_WAITING_BYTES:
             for earlier in waiting:
-                frames += video.decode(earlier, is_wanted=earlier is packet and is_wanted)
+                frames += video.decode(earlier, is_needed=earlier.pts in wanted)
             waiting, waiting_bytes = [], 0
         if is_wanted:
-            unsent.remove(cast(int, packet.pts))
-            if not unsent:
-                frames += video.decode(None)
-        yield from _matched(video, frames, due)
-        if video.is_broken or not due or not unsent:
+            unsent.remove(packet.pts)  # type: ignore[arg-type]
+        if not unsent:
+            frames += video.decode(None)
+        for frame in frames:
+            if due and frame.pts == due[-1].pts and not video.is_broken:
+                yield video.frame_at(due.pop(), frame)
+        if not unsent or video.is_broken:
             return
 
 
-def _matched(video: _Video, frames: Iterable[VideoFrame], due: list[FramePosition]) -> Iterator[Frame]:
-    """Yield those of `frames` that are next in `due`, and take them off it."""
-    for frame in frames:
-        if video.is_broken:
+def _all_decoded(video: _Video, due: list[FramePosition], seeks: bool) -> Iterator[Frame]:
+    """Yield the frames at `due` (the next one last) by their timestamps; those that are missing stay on it."""
+    at = len(due) - 1
+    for frame in video.frames(video.packets_from(_pts(due[-1]), seeks)):
+        while at >= 0 and frame.pts is not None and _pts(due[at]) < frame.pts:
+            at -= 1
+        if at >= 0 and frame.pts == due[at].pts:
+            yield video.frame_at(due.pop(at), frame)
+            at -= 1
+        if at < 0:
             return
-        if due and frame.pts == due[-1].pts:
-            position = due.pop()
-            yield Frame(position.index, position.time_s, video.rgb(frame))
 
 
-def _all_decoded(
-    video: _Video, positions: Sequence[FramePosition], *, is_counted: bool
-) -> Generator[Frame, None, int]:
-    """Yield the frames at `positions`, decoding everything; return how many of them are missing."""
-    due = list(reversed(positions))
-    num_missing = 0
-    if not is_counted:
-        video.seek(cast(int, due[-1].pts))
-    for index, frame in enumerate(video.frames()):
-        at = index if is_counted else frame.pts
-        while due and not is_counted and at is not None and cast(int, due[-1].pts) < at:
-            del due[-1]
-            num_missing += 1
-        if due and at == (due[-1].index if is_counted else due[-1].pts):
-            position = due.pop()
-            yield Frame(position.index, position.time_s, video.rgb(frame))
+def _all_counted(video: _Video, due: list[FramePosition]) -> Iterator[Frame]:
+    """Yield the frames at `due` (the next one last) by counting from the first; those that are missing stay on it."""
+    for index, frame in enumerate(video.frames(video.packets())):
+        if index == due[-1].index:
+            yield video.frame_at(due.pop(), frame)
         if not due:
-            break
-    return num_missing + len(due)
+            return
 
 
-def _raise_broken(video: _Video, num_missing: int, num_wanted: int) -> None: ...
+def _pts(position: FramePosition) -> int:
+    assert position.pts is not None
+    return position.pts
 
 
-def _frame_index(pts: Sequence[int | None], video: _Video, packets: Sequence[PacketFacts], *, is_exact: bool, fault: VideoError | None) -> FrameIndex:
-    ...
+def _changes_decoder(packet: Packet[VideoStream]) -> bool:
+    """Return whether packets after this one cannot be decoded without it, keyframes or not."""
+    return packet.has_sidedata("new_extradata") or packet.has_sidedata("param_change")
+
+
+@dataclass(slots=True)
+class _Video:
+    """An open video, read once: from its start, or from a keyframe."""
+
+    file: VideoFile
+    container: InputContainer
+    stream: VideoStream
+    context: VideoCodecContext
+    codec: str
+    time_base: Fraction
+    reformatter: VideoReformatter = field(default_factory=VideoReformatter)
+    num_frames: int = 0
+    """Frames that came out of the decoder."""
+    num_errors: int = 0
+    """Packets that did not decode, and frames that the decoder flagged."""
+    first_error_s: float | None = None
+    start_pts: int | None = None
+    """Where decoding started: what is shown before may lack what it refers to."""
+    is_cut_short: bool = False
+    """The demuxer failed: what comes after is not known."""
+    is_lost: bool = False
+    """Seeking led past the keyframe that was needed."""
+    last_end_s: float = 0.0
+
+    @property
+    def is_mp4(self) -> bool:
+        return self.container.format.name == _MP4
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the header states a duration that was measured when the file was written."""
+        return self.container.format.name in _TIMED_HEADERS
+
+    @property
+    def is_broken(self) -> bool:
+        return self.num_errors > 0
+
+    def packets(self, *others: Stream) -> Iterator[Packet[VideoStream]]:
+        """Yield the packets of the video, and of the streams `others`, that hold data."""
+        demuxed = self.container.demux(self.stream, *others)
+        while True:
+            try:
+                packet = next(demuxed, None)
+            except MemoryError as error:
+                raise _out_of_memory() from error
+            except _FAULTS:
+                packet = None
+                self.is_cut_short = True
+            self.file.check()
+            if packet is None:
+                return
+            if packet.size:
+                yield cast("Packet[VideoStream]", packet)
+
+    def packets_from(self, pts: int, seeks: bool) -> Iterator[Packet[VideoStream]]:
+        """Yield the packets from the keyframe that the frame at `pts` needs, or from the start if not `seeks`."""
+        is_started = not (seeks and self._seek(pts))
+        for packet in self.packets():
+            if not is_started:
+                is_started = self.can_start(packet, pts)
+                self.start_pts = packet.pts
+                if packet.pts == pts and not is_started:
+                    break
+            if is_started:
+                yield packet
+        self.is_lost = not is_started
+
+    def _seek(self, pts: int) -> bool:
+        if self.container.format.name not in (_MP4, _MATROSKA):
+            return False  # elsewhere timestamps after seeking may differ from those of the first pass
+        self._prime()
+        try:
+            self.container.seek(pts, stream=self.stream)
+        except _FAULTS:
+            self.is_lost = True
+        self.file.check()
+        return True
+
+    def _prime(self) -> None:
+        """Show the decoder the first packet, which may hold what all others need.
+
+        An encoder names itself only there, and FFmpeg decodes what old versions of x264 (4:4:4) and Xvid made with their
+        faults in mind: without that name the frames come out wrong.
+        """
+        first = next(self.packets(), None) if self.codec in _NAMED_ONCE else None
+        if first is not None:
+            self.context.skip_frame = "ALL"
+            with suppress(*_FAULTS):
+                self.context.decode(first)
+
+    def can_start(self, packet: Packet[VideoStream], pts: int) -> bool:
+        """Return whether the frames from `pts` on decode exactly from this packet on."""
+        if not packet.is_keyframe or packet.pts is None or packet.pts > pts:
+            return False
+        return starts_decoding(self.codec, packet, nal_length_size(self.codec, self.context.extradata))
+
+    def restart(self, packet: Packet[VideoStream], *, has_due: bool) -> list[VideoFrame]:
+        """Return what the decoder still holds if a wanted frame is among it; forget everything before `packet`."""
+        frames = self.decode(None) if has_due else []
+        self.context.flush_buffers()
+        self.start_pts = packet.pts
+        return frames
+
+    def decode(self, packet: Packet[VideoStream] | None, *, is_needed: bool = True) -> list[VideoFrame]:
+        """Return the frames that come out after `packet` went in (None ends them), counting what fails.
+
+        A frame that is not needed, not even by others, may be left out.
+        """
+        if self.codec in _MAY_SKIP:
+            self.context.skip_frame = "DEFAULT" if is_needed else "NONREF"
+        try:
+            frames = self.context.decode(packet)
+        except MemoryError as error:
+            raise _out_of_memory() from error
+        except _FAULTS:
+            self._count_error(packet.pts if packet else None)
+            return []
+        self.num_frames += len(frames)
+        for frame in frames:
+            if frame.is_corrupt:
+                self._count_error(frame.pts)
+        return frames
+
+    def _count_error(self, pts: int | None) -> None:
+        if pts is not None and self.start_pts is not None and pts < self.start_pts:
+            return
+        self.num_errors += 1
+        if self.first_error_s is None and pts is not None:
+            self.first_error_s = float((pts - (self.stream.start_time or 0)) * self.time_base)
+
+    def frames(self, packets: Iterable[Packet[VideoStream]]) -> Iterator[VideoFrame]:
+        """Yield every frame that decodes, carrying on past those that do not."""
+        for packet in packets:
+            yield from self.decode(packet)
+        yield from self.decode(None)
+
+    def first_frame(self) -> VideoFrame | None:
+        """Return one of the first frames, not for its pixels; None if the beginning does not decode."""
+        self.context.options = {**self.context.options, "skip_loop_filter": "all", "skip_idct": "all"}
+        for _, packet in zip(range(_NUM_HEAD_PACKETS), self.packets(), strict=False):
+            frames = self.decode(packet)
+            if not packet.is_discard:
+                frames += self.decode(None)
+                self.context.flush_buffers()
+            if frames:
+                return frames[0]
+        return None
+
+    def begins_with(self, pts: int) -> bool:
+        """Return whether the first packet gives a whole frame, not interlaced, that is shown at `pts`."""
+        frame = self.first_frame()
+        return frame is not None and frame.pts == pts and not frame.interlaced_frame and not self.is_broken
+
+    def frame_at(self, position: FramePosition, frame: VideoFrame) -> Frame:
+        """Return `frame` as RGB, upright: converted by swscale with OpenCV's settings, so that the bits are equal."""
+        try:
+            bgr = self.reformatter.reformat(
+                frame, format="bgr24", interpolation=Interpolation.BICUBIC, threads=1
+            )
+        except MemoryError as error:
+            raise _out_of_memory() from error
+        except _FAULTS as error:
+            raise VideoDamagedError(
+                f"The frame at {position.time_s:.2f} s cannot be converted to RGB"
+            ) from error
+        turn = _TURNS.get(_rotation_deg(frame))
+        upright = bgr.to_ndarray() if turn is None else cv2.rotate(bgr.to_ndarray(), turn)
+        rgb = np.ascontiguousarray(cv2.cvtColor(upright, cv2.COLOR_BGR2RGB), np.uint8)
+        return Frame(position.index, position.time_s, rgb)
+
+    def packet_facts(self) -> Iterator[PacketFacts]:
+        """Yield what each packet of the video tells of its frames."""
+        others = [
+            stream for stream in self.container.streams if self.is_timed and stream.index != self.stream.index
+        ]
+        for packet in self.packets(*others):
+            if self.is_timed and packet.pts is not None:
+                self.last_end_s = max(
+                    self.last_end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                )
+            if packet.stream_index != self.stream.index:
+                continue
+            if packet.has_sidedata("encryption_info"):
+                raise VideoUndecodableError("The video is encrypted")
+            yield PacketFacts(
+                pts=packet.pts,
+                duration=packet.duration or 0,
+                is_keyframe=packet.is_keyframe,
+                is_whole=not (self.is_mp4 and packet.is_corrupt),
+                num_frames=0 if packet.is_discard else num_frames_shown(self.codec, memoryview(packet)),
+            )
+
+    def fault(self, packets: Sequence[PacketFacts]) -> VideoError | None:
+        """Return what of the file could not be read, once `packet_facts` has been read to its end."""
+        num_read = sum(packet.is_whole for packet in packets)
+        num_expected = max(
+            len(self.stream.index_entries) if self.is_mp4 else self.stream.frames, len(packets)
+        )
+        text = f"{num_read} of {num_expected} frames" if num_read < num_expected else f"{num_read} frames"
+        if self.is_cut_short and not self.file.met_end:
+            return VideoDamagedError(f"The container is damaged: {text} can be read")
+        is_short = (
+            num_read < num_expected if self.is_mp4 else self._is_short_of_header(num_read, num_expected)
+        )
+        if is_short or self.is_cut_short:
+            return VideoTruncatedError(f"The file ends before its header says: {text} are there")
+        return None
+
+    def _is_short_of_header(self, num_read: int, num_expected: int) -> bool:
+        declared = declared_size(self.file.head())
+        if declared is not None and declared > self.file.size + 1:
+            return num_read < num_expected or self.stream.frames == 0
+        header_s = (self.container.duration or 0) / av.time_base
+        start_s = (self.container.start_time or 0) / av.time_base
+        return self.is_timed and self.last_end_s - start_s < 0.95 * header_s - 1.0
+
+    def undecodable(self) -> VideoUndecodableError:
+        return VideoUndecodableError("The file opens as a video, but not one frame of it decodes")
+
+    def raise_broken(self, *, num_missing: int, num_wanted: int) -> None:
+        """Raise what a pass that decoded everything has met.
+
+        Raises:
+            VideoTruncatedError: The video ends before the last wanted frame.
+            VideoDamagedError: Something did not decode.
+        """
+        if not num_missing and not self.is_broken:
+            return
+        missing = f"{num_missing} of {num_wanted} wanted frames are missing"
+        if not self.is_broken or (self.is_cut_short and self.file.met_end):
+            raise VideoTruncatedError(f"The video ends early: {missing}")
+        where = "" if self.first_error_s is None else f", the first at {self.first_error_s:.2f} s"
+        raise VideoDamagedError(
+            f"The video is damaged: {missing}, {self.num_errors} errors in decoding{where}"
+        )
+
+
+@contextmanager
+def _opened(file: BinaryIO, max_pixels: int | None) -> Generator[_Video]:
+    """Open `file` as a video and choose its stream.
+
+    Raises:
+        VideoError: As `probe` says.
+    """
+    source = VideoFile(file)
+    limits = {} if max_pixels is None else {"max_pixels": str(max_pixels)}
+    try:
+        container = av.open(
+            source,
+            "r",
+            options=limits,
+            container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "none"},
+            metadata_errors="replace",
+            buffer_size=_BUFFER_BYTES,
+            io_open=_refuse_to_open,
+        )
+    except MemoryError as error:
+        source.check()
+        raise _out_of_memory() from error
+    except _FAULTS as error:
+        source.check()
+        raise _not_opened(source.head()) from error
+    source.check()
+    with container:
+        container.flags &= ~_AVFMT_FLAG_GENPTS
+        stream = _chosen_stream(container)
+        context = stream.codec_context
+        num_pixels = context.width * context.height
+        if max_pixels is not None and num_pixels > max_pixels:
+            raise VideoTooLargeError(
+                f"A frame has {context.width} x {context.height} pixels, the limit is {max_pixels}"
+            )
+        context.thread_count = 1
+        context.options = limits
+        yield _Video(
+            source, container, stream, context, context.codec.canonical_name, Fraction(stream.time_base or 1)
+        )
+
+
+def _chosen_stream(container: InputContainer) -> VideoStream:
+    """Return the first stream that is a video and no picture, as OpenCV does."""
+    if is_picture_brand(container.metadata.get("major_brand", "")):
+        raise NotAVideoError("The file is a picture")
+    pictures = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    stream = next((s for s in container.streams.video if not int(s.disposition) & pictures.value), None)
+    if stream is None:
+        raise NoVideoStreamError("The file holds no video stream")
+    if stream.codec_context is None:
+        raise UnsupportedCodecError("There is no decoder for the video stream")
+    return stream
+
+
+def _not_opened(head: bytes) -> VideoError:
+    """Return why a file with these first bytes does not open."""
+    if is_audio(head):
+        return NoVideoStreamError("The file holds sound only")
+    kind = other_kind(head)
+    if kind is not None:
+        return NotAVideoError(f"The file is {kind}")
+    if is_iso_media(head):
+        return VideoUnreadableError("The container cannot be opened: its index (moov) is missing or damaged")
+    return VideoUnreadableError("The container cannot be opened: it is damaged or incomplete")
+
+
+def _refuse_to_open(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+    raise ValueError("A video may not open other files")
+
+
+def _out_of_memory() -> VideoOutOfMemoryError:
+    return VideoOutOfMemoryError("The video needs more memory than there is")
+
+
+def _duration_s(video: _Video) -> float | None:
+    if video.stream.duration is not None:
+        return float(video.stream.duration * video.time_base)
+    duration: int | None = video.container.duration
+    return None if duration is None else duration / av.time_base
+
+
+def _rotation_deg(frame: VideoFrame) -> int:
+    """Return the clockwise turn that makes `frame` upright, in whole degrees within 0 to 359, as OpenCV reads it."""
+    side_data = cast("Mapping[str, Any]", frame.side_data).get("DISPLAYMATRIX")
+    if side_data is None:
+        return 0
+    matrix = np.frombuffer(side_data, np.int32)
+    scales = hypot(matrix[0], matrix[3]), hypot(matrix[1], matrix[4])
+    if 0.0 in scales:
+        return 0
+    return round(degrees(atan2(matrix[1] / scales[1], matrix[0] / scales[0]))) % 360

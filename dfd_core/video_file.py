@@ -42,7 +42,19 @@ _VIDEO_CONTAINERS = (
     b"\x00\x00\x00\x01",
     b"\xb7\xd8\x00\x20\x37\x49\xda\x11",  # WTV
 )
-_ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"moof", b"styp", b"sidx", b"uuid")
+_ISO_BOXES = (
+    b"ftyp",
+    b"moov",
+    b"mdat",
+    b"free",
+    b"skip",
+    b"wide",
+    b"pnot",
+    b"moof",
+    b"styp",
+    b"sidx",
+    b"uuid",
+)
 _PICTURE_BRANDS = ("heic", "heix", "heim", "heis", "hevc", "mif1", "msf1", "miaf", "avif", "avis", "jxl ")
 _EBML_SEGMENT_ID = b"\x18\x53\x80\x67"
 
@@ -113,11 +125,11 @@ class VideoFile:
 
 
 def other_kind(head: bytes) -> str | None:
-    """Return what a file is that does not look like a video container, such as "a JPEG picture"; None if it does.
+    r"""Return what a file is that does not look like a video container, such as "a JPEG picture"; None if it does.
 
     >>> other_kind(b"<!doctype html><title>404</title>")
     'a web page or XML'
-    >>> other_kind(b"\\x00\\x00\\x00\\x20ftypisom") is None
+    >>> other_kind(b"\x00\x00\x00\x20ftypisom") is None
     True
     """
     for magic, kind in _OTHER_FILES:
@@ -182,7 +194,9 @@ def _is_video_container(head: bytes) -> bool:
         for start, size in ((0, 188), (4, 192), (0, 204))
     )
     is_riff_video = head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"AVIX")
-    return head.startswith(_VIDEO_CONTAINERS) or head[4:8] in _ISO_BOXES or is_riff_video or is_transport_stream
+    return (
+        head.startswith(_VIDEO_CONTAINERS) or head[4:8] in _ISO_BOXES or is_riff_video or is_transport_stream
+    )
 
 
 def _is_text(head: bytes) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,8 +83,8 @@ class PacketFacts:
     """One demuxed packet of a video stream, without its payload."""
 
     pts: int | None
-    dts: int | None
     duration: int
+    """0: unknown."""
     is_keyframe: bool
     is_whole: bool
     """False: the file ends within the packet, or the demuxer flags it."""
@@ -93,7 +95,7 @@ class PacketFacts:
 def pts_in_order(packets: Sequence[PacketFacts]) -> list[int] | None:
     """Return the timestamps of the frames that a full decode returns, ascending; None if packets cannot tell.
 
-    >>> shown = PacketFacts(pts=0, dts=0, duration=1, is_keyframe=True, is_whole=True, num_frames=1)
+    >>> shown = PacketFacts(pts=0, duration=1, is_keyframe=True, is_whole=True, num_frames=1)
     >>> pts_in_order([shown])
     [0]
     >>> pts_in_order([shown, shown]) is None
@@ -109,7 +111,7 @@ def pts_in_order(packets: Sequence[PacketFacts]) -> list[int] | None:
             return None
         pts.append(packet.pts)
     pts.sort()
-    is_unique = all(earlier < later for earlier, later in zip(pts, pts[1:], strict=False))
+    is_unique = all(earlier < later for earlier, later in pairwise(pts))
     return pts if is_unique else None
 
 
@@ -150,21 +152,26 @@ def nal_length_size(codec: str, extradata: bytes | None) -> int:
     """Return the bytes of each NAL unit's length in H.264 or HEVC packets, 0 where start codes divide them."""
     if codec == "h264" and extradata and len(extradata) > 6 and extradata[0] == 1:
         return (extradata[4] & 3) + 1
-    if codec == "hevc" and extradata and len(extradata) > 22 and (extradata[0] or extradata[1] or extradata[2] > 1):
+    if (
+        codec == "hevc"
+        and extradata
+        and len(extradata) > 22
+        and (extradata[0] or extradata[1] or extradata[2] > 1)
+    ):
         return (extradata[21] & 3) + 1
     return 0
 
 
-def starts_decoding(codec: str, payload: bytes, length_size: int) -> bool:
+def starts_decoding(codec: str, payload: Any, length_size: int) -> bool:
     """Return whether frames shown from this key packet on decode exactly without anything before it.
 
     Containers flag keyframes wrongly at times, so H.264 and HEVC packets are looked into: an IDR or IRAP picture, or
     an H.264 recovery point that recovers at once and exactly (ITU-T H.264 D.2.8, H.265 7.4.2.2).
     """
     if codec == "h264":
-        return any(_is_h264_entry(unit) for unit in _nal_units(payload, length_size))
+        return any(_is_h264_entry(unit) for unit in _nal_units(bytes(payload), length_size))
     if codec == "hevc":
-        kinds = (unit[0] >> 1 & 0x3F for unit in _nal_units(payload, length_size) if unit)
+        kinds = (unit[0] >> 1 & 0x3F for unit in _nal_units(bytes(payload), length_size) if unit)
         return next((kind in _HEVC_IRAP for kind in kinds if kind in _HEVC_SLICES), False)
     return True
 

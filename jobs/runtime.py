@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 LOG = logging.getLogger("dfd")
 _MAX_BLOCK_BYTES = 64 << 20
@@ -20,9 +20,9 @@ def quiet_libraries(*, verbose: bool) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if not verbose:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         os.environ.setdefault("TF_ENABLE_DEPRECATION_WARNINGS", "0")
         os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "0" if sys.stderr.isatty() else "1")
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         warnings.simplefilter("ignore")
 
 
@@ -54,12 +54,28 @@ def ray_cluster(address: str | None, *, verbose: bool) -> Iterator[None]:
             "_node_ip_address": "127.0.0.1",
             "object_store_memory": _object_store_bytes(),
         }
-    ray.init(address=address, **options)
+    with nullcontext() if verbose else _without_stderr():
+        ray.init(address=address, **options)
     try:
         _set_data_context(verbose=verbose)
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Keep what Ray's C++ core writes to the standard error file descriptor while it starts from the terminal."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _object_store_bytes() -> int:

@@ -148,6 +148,7 @@ def _prepare(
     stack: ExitStack, out: OutputFolder, request: ScoreRequest, card: ModelCard, configuration: dict[str, Any]
 ) -> RunRecord:
     """Return the folder's record, new or of the same configuration; the folder is this process's until `stack` ends."""
+    out.refuse_foreign()
     lock = stack.enter_context(out.locked())
     record = RunRecord.read(out)
     if record and request.overwrite:
@@ -158,7 +159,6 @@ def _prepare(
     if record:
         record.refuse_other(configuration)
         return record
-    out.refuse_foreign()
     model = {
         "model_id": card.model_id,
         "trained": card.trained,
@@ -187,7 +187,7 @@ def _score(
     _plan(out, config, cluster)
     work = worklist.list_segments(out, num_cpus=cluster.num_cpus)
     if work.num_open:
-        record.values["model"] |= _run_segments(out, request, config, work, cluster) or {}
+        record.values["model"] |= _run_segments(out, request, config, work, cluster, record) or {}
     counts = finish(out, aggregation=request.aggregation, threshold=card.threshold, model_id=card.model_id)
     record.tables(counts, request.aggregation)
     return counts
@@ -232,6 +232,7 @@ def _run_segments(
     config: ExtractConfig,
     work: worklist.Worklist,
     cluster: _Cluster,
+    record: RunRecord,
 ) -> dict[str, str] | None:
     cluster.start()
     from jobs import stages
@@ -244,6 +245,7 @@ def _run_segments(
         f"{work.num_committed:,}",
         work.footage_s / 3600,
     )
+    started_s = time.monotonic()
     with Progress(work) as progress:
         dataset = stages.build_score(
             out,
@@ -256,6 +258,7 @@ def _run_segments(
             tally=progress.tally,
         )
         stages.write(dataset, out.results)
+    record.throughput(work, wall_s=time.monotonic() - started_s, num_cpus=cluster.num_cpus)
     return progress.model
 
 

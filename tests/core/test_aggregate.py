@@ -104,12 +104,20 @@ REFERENCE = {
 def test_a_video_is_the_aggregate_of_its_frames_and_a_frame_its_highest_face(tmp_path, aggregation):
     random = np.random.default_rng(3)
     scores = {
-        key: {int(f): random.random(random.integers(1, 4)).astype(np.float32).tolist() for f in range(0, 300, 26)}
+        key: {
+            int(f): random.random(random.integers(1, 4)).astype(np.float32).tolist()
+            for f in range(0, 300, 26)
+        }
         for key in "abcdefgh"
     }
     plans = [plan_row(key, 2) for key in scores]
-    halves = [({f: s for f, s in v.items() if f < 150}, {f: s for f, s in v.items() if f >= 150}) for v in scores.values()]
-    results = [result_row(key, part, half[part]) for key, half in zip(scores, halves, strict=True) for part in (1, 0)]
+    halves = [
+        ({f: s for f, s in v.items() if f < 150}, {f: s for f, s in v.items() if f >= 150})
+        for v in scores.values()
+    ]
+    results = [
+        result_row(key, part, half[part]) for key, half in zip(scores, halves, strict=True) for part in (1, 0)
+    ]
     out = make(tmp_path, plans, results)
     counts = finished(out, aggregation)
     for row, (key, frames) in zip(read(out.videos), scores.items(), strict=True):
@@ -120,7 +128,14 @@ def test_a_video_is_the_aggregate_of_its_frames_and_a_frame_its_highest_face(tmp
         assert (row["status"], row["num_frames"]) == ("scored", len(frames))
         assert row["num_faces"] == sum(map(len, frames.values()))
     assert counts.videos == {"scored": 8, "no_face": 0, "partial": 0, "failed": 0}
-    assert counts.stage_s == {"probe": 4.0, "seek": 16.0, "decode": 16.0, "detect": 16.0, "crop": 16.0, "score": 4.0}
+    assert counts.stage_s == {
+        "probe": 4.0,
+        "seek": 16.0,
+        "decode": 16.0,
+        "detect": 16.0,
+        "crop": 16.0,
+        "score": 4.0,
+    }
 
 
 def test_every_status_and_none_of_them_scores_what_is_not_known(tmp_path):
@@ -155,7 +170,11 @@ def test_every_status_and_none_of_them_scores_what_is_not_known(tmp_path):
 
 def test_faces_come_in_the_manifests_order_and_in_one_schema(tmp_path):
     plans = [plan_row("b", 1), plan_row("a", 2)]
-    results = [result_row("a", 1, {50: [0.1]}), result_row("a", 0, {0: [0.2, 0.3]}), result_row("b", 0, {7: [0.4]})]
+    results = [
+        result_row("a", 1, {50: [0.1]}),
+        result_row("a", 0, {0: [0.2, 0.3]}),
+        result_row("b", 0, {7: [0.4]}),
+    ]
     out = make(tmp_path, plans, results)
     finished(out)
     assert pq.read_schema(f"{out.faces}/part-00000.parquet").equals(FACES)

@@ -29,7 +29,14 @@ def test_a_wrong_aggregation_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"segment_s": 0}, {"segment_s": float("nan")}, {"crop_px": 0}, {"margin": -0.1}, {"margin": float("inf")}]
+    "wrong",
+    [
+        {"segment_s": 0},
+        {"segment_s": float("nan")},
+        {"crop_px": 0},
+        {"margin": -0.1},
+        {"margin": float("inf")},
+    ],
 )
 def test_a_wrong_extract_configuration_is_refused(wrong):
     with pytest.raises(RequestError, match="Expected"):

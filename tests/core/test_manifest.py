@@ -58,7 +58,9 @@ def test_names_that_are_not_utf8_survive(tmp_path):
         assert video.read() == b"abc"
 
 
-@pytest.mark.parametrize("name", ["new\nline.mp4", "quote'\".mp4", "<b>html</b>.mp4", "x" * 251 + ".mp4", "%20.mp4", "a b#?.mp4"])
+@pytest.mark.parametrize(
+    "name", ["new\nline.mp4", "quote'\".mp4", "<b>html</b>.mp4", "x" * 251 + ".mp4", "%20.mp4", "a b#?.mp4"]
+)
 def test_hostile_names_pass_through(tmp_path, name):
     (tmp_path / name.replace("/", "_")).touch()
     source = read_source(str(tmp_path))

@@ -30,7 +30,7 @@ def test_a_row_that_breaks_the_schema_is_refused(row, complaint):
 
 
 def test_a_null_inside_a_list_of_structs_is_refused():
-    face = {name: 0 for name in ("frame_index", "face_index", "left", "top", "right", "bottom")}
+    face = dict.fromkeys(("frame_index", "face_index", "left", "top", "right", "bottom"), 0)
     face |= {"time_s": 0.0, "detector_confidence": None, "p_fake": 0.5}
     row = {
         "segment_id": "s",

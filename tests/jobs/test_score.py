@@ -1,0 +1,276 @@
+"""The main job as a user runs it: a command, an exit status, tables on disk."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from dfd_core.errors import ERROR_KINDS
+from dfd_core.schemas import FACES, VIDEOS
+from tests.reference import seed_loop
+
+ROOT = Path(__file__).parent.parent.parent
+MODEL = "untrained:mobilenet_v3_small"
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+
+def score(*arguments, script="score", timeout=300):
+    command = [sys.executable, f"jobs/{script}.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def videos_of(out):
+    return {row["video_id"]: row for row in pq.read_table(out / "videos").to_pylist()}
+
+
+def faces_of(out):
+    return pq.read_table(out / "faces").to_pylist()
+
+
+def record_of(out):
+    return json.loads((out / "run.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def archive(clip_folder, tmp_path_factory):
+    """A copy of the clips that tests may change."""
+    folder = tmp_path_factory.mktemp("archive") / "clips"
+    shutil.copytree(clip_folder, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first_run(archive, tmp_path_factory):
+    out = tmp_path_factory.mktemp("scored") / "out"
+    done = score(archive, "--model", MODEL, "--out", out)
+    return out, done
+
+
+def test_the_job_ends_well_and_says_so(first_run):
+    out, done = first_run
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "UNTRAINED" in done.stderr
+    assert "7 videos" in done.stdout
+    assert f"'{out}/videos/*.parquet'" in done.stdout
+    assert "pd.read_parquet" in done.stdout
+
+
+def test_the_log_is_the_jobs_own_and_nothing_else(first_run):
+    lines = first_run[1].stderr.splitlines()
+    assert [line for line in lines if line[2:3] + line[5:6] != "::"] == []
+
+
+def test_every_file_has_exactly_one_row_with_the_right_status(first_run):
+    rows = videos_of(first_run[0])
+    assert len(pq.read_table(first_run[0] / "videos")) == 7
+    statuses = {video_id: (row["status"], row["error_kind"]) for video_id, row in rows.items()}
+    assert statuses.pop("truncated.mp4")[0] in ("partial", "failed")
+    assert statuses == {
+        "good_a.mp4": ("scored", None),
+        "good_c.webm": ("scored", None),
+        "sub/good_b.mkv": ("scored", None),
+        "no_face.mp4": ("no_face", None),
+        "text.mp4": ("failed", "not_a_video"),
+        "empty.mp4": ("failed", "empty"),
+    }
+    assert rows["truncated.mp4"]["error_kind"] in ("truncated", "damaged")
+    for row in rows.values():
+        assert (row["p_fake"] is None) == (row["status"] in ("no_face", "failed"))
+        assert row["error_kind"] is None or row["error_kind"] in ERROR_KINDS
+
+
+def test_every_file_of_a_table_has_its_schema(first_run):
+    for name, schema in (("videos", VIDEOS), ("faces", FACES)):
+        for file in (first_run[0] / name).glob("*.parquet"):
+            assert pq.read_schema(file).equals(schema)
+
+
+def test_faces_are_the_seeds_loop_over_every_frame(first_run, archive):
+    found = faces_of(first_run[0])
+    for video_id in ("good_a.mp4", "sub/good_b.mkv", "good_c.webm"):
+        mine = [
+            (row["frame_index"], row["left"], row["top"], row["right"], row["bottom"])
+            for row in found
+            if row["video_id"] == video_id
+        ]
+        assert mine == [(index, *box) for index, box, _ in seed_loop(archive / video_id)]
+        assert mine
+
+
+def test_a_videos_score_is_the_mean_over_its_frames(first_run):
+    frames = {}
+    for row in faces_of(first_run[0]):
+        key = (row["video_id"], row["frame_index"])
+        frames[key] = max(frames.get(key, 0.0), row["p_fake"])
+    for video_id, row in videos_of(first_run[0]).items():
+        own = [score for (owner, _), score in frames.items() if owner == video_id]
+        assert row["p_fake"] == (pytest.approx(np.mean(own), abs=1e-6) if own else None)
+
+
+def test_run_json_tells_what_ran(first_run):
+    record = record_of(first_run[0])
+    assert record["outcome"] == "complete"
+    assert record["model"]["trained"] is False
+    assert record["model"]["precision"] in ("bfloat16", "float32", "float16")
+    assert record["counts"]["videos"] == 7
+    assert record["stage_seconds"]["detect"] > 0
+    assert record["throughput"]["footage_s_per_wall_s"] > 0
+    assert "unexpected" not in record["counts"]["error_kinds"]
+
+
+def test_the_same_command_again_decodes_nothing(first_run, archive):
+    out, _ = first_run
+    before = videos_of(out), faces_of(out)
+    log = {path: path.stat().st_mtime_ns for path in (out / "segments").iterdir()}
+    done = score(archive, "--model", MODEL, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "segments to do" not in done.stderr
+    assert "Opening" not in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in (out / "segments").iterdir()} == log
+    assert (videos_of(out), faces_of(out)) == before
+    assert len(record_of(out)["attempts"]) >= 2
+
+
+def test_another_configuration_in_the_same_folder_is_refused_by_name_and_value(first_run, archive):
+    out, _ = first_run
+    before = (out / "run.json").read_bytes()
+    done = score(archive, "--model", MODEL, "--out", out, "--sampling", "interval:0.5")
+    assert done.returncode == 2
+    assert "sampling was 'stride', now 'interval:0.5'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (out / "run.json").read_bytes() == before
+
+
+def test_a_deleted_file_of_the_log_is_not_passed_over(first_run, archive, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(first_run[0], out)
+    next((out / "segments").glob("*.parquet")).unlink()
+    done = score(archive, "--model", MODEL, "--out", out)
+    assert done.returncode == 2
+    assert "damaged" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_another_aggregation_opens_no_video(first_run, archive, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(first_run[0], out)
+    archive.rename(archive.with_name("elsewhere"))
+    try:
+        done = score(out, "--aggregation", "max", script="aggregate")
+    finally:
+        archive.with_name("elsewhere").rename(archive)
+    assert done.returncode == 0, done.stderr
+    highest = {}
+    for row in faces_of(out):
+        highest[row["video_id"]] = max(highest.get(row["video_id"], 0.0), row["p_fake"])
+    assert {key: row["p_fake"] for key, row in videos_of(out).items() if row["p_fake"] is not None} == highest
+    assert record_of(out)["aggregation"] == "max"
+
+
+def test_a_mended_file_is_picked_up_and_only_it(first_run, archive, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(first_run[0], out)
+    before = videos_of(out)
+    kept = (archive / "text.mp4").read_bytes()
+    shutil.copy(archive / "good_a.mp4", archive / "text.mp4")
+    try:
+        done = score(archive, "--model", MODEL, "--out", out)
+    finally:
+        (archive / "text.mp4").write_bytes(kept)
+    assert done.returncode == 0, done.stderr
+    assert "Opening 1 videos" in done.stderr
+    after = videos_of(out)
+    assert after["text.mp4"]["p_fake"] == after["good_a.mp4"]["p_fake"]
+    assert {k: v for k, v in after.items() if k != "text.mp4"} == {
+        k: v for k, v in before.items() if k != "text.mp4"
+    }
+
+
+def test_more_failures_than_allowed_is_exit_1_and_the_tables_are_there(first_run, archive, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(first_run[0], out)
+    done = score(archive, "--model", MODEL, "--out", out, "--max-failed", "0.1")
+    assert done.returncode == 1
+    assert record_of(out)["outcome"] == "too_many_failed"
+    assert len(videos_of(out)) == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["SOURCE", "--model", "nowhere", "--out", "OUT"], "no model at 'nowhere'"),
+        (["SOURCE", "--model", "untrained:resnet_51", "--out", "OUT"], "Unknown backbone"),
+        (["nowhere", "--model", MODEL, "--out", "OUT"], "Nothing is at the source"),
+        (["SOURCE", "--model", MODEL, "--out", "OUT", "--sampling", "often"], "Expected sampling"),
+        (["SOURCE", "--model", MODEL, "--out", "OUT", "--segment-s", "0"], "segment length"),
+        (["SOURCE", "--model", MODEL, "--out", "OUT", "--aggregation", "sum"], "Expected aggregation"),
+        (["SOURCE", "--model", MODEL, "--out", "OUT", "--retry-failed=bad"], "Expected error kinds"),
+        (["SOURCE", "--model", MODEL, "--out", "OUT", "--max-failed", "2"], "max-failed"),
+        (["SOURCE", "--model", MODEL], "--out"),
+        (["SOURCE", "--model", MODEL, "--out", "SOURCE"], "not empty and holds no run.json"),
+        (["SOURCE", "--model", MODEL, "--out", "SOURCE/text.mp4"], "cannot be written"),
+    ],
+)
+def test_an_unusable_request_is_exit_2_in_one_line_and_writes_nothing(
+    archive, tmp_path, arguments, complaint
+):
+    places = {
+        "SOURCE": str(archive),
+        "OUT": str(tmp_path / "out"),
+        "SOURCE/text.mp4": str(archive / "text.mp4"),
+    }
+    before = sorted(archive.rglob("*"))
+    done = score(*(places.get(argument, argument) for argument in arguments))
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+    assert sorted(archive.rglob("*")) == before
+
+
+def test_an_interrupted_run_resumes_to_the_same_tables(first_run, archive, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "jobs/score.py", str(archive), "--model", MODEL, "--out", str(out)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not list((out / "checkpoint" / "plan").glob("*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGINT)
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == 130, log
+    assert "The same command resumes" in log
+    assert "Traceback" not in log
+    assert record_of(out)["outcome"] == "interrupted"
+    done = score(archive, "--model", MODEL, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert videos_of(out) == videos_of(first_run[0])
+    assert faces_of(out) == faces_of(first_run[0])
+
+
+def test_short_segments_give_the_same_faces_as_long_ones(first_run, archive, tmp_path):
+    out = tmp_path / "out"
+    done = score(archive / "good_a.mp4", "--model", MODEL, "--out", out, "--segment-s", "1")
+    assert done.returncode == 0, done.stderr
+    mine = [row for row in faces_of(first_run[0]) if row["video_id"] == "good_a.mp4"]
+    assert faces_of(out) == mine
+    assert pq.read_table(out / "plan" / "segments").num_rows == 3
+
+
+def test_overwriting_moves_the_old_results_aside(first_run, archive, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(first_run[0], out)
+    done = score(archive / "good_a.mp4", "--model", MODEL, "--out", out, "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert list(videos_of(out)) == ["good_a.mp4"]
+    (aside,) = tmp_path.glob("out.*")
+    assert videos_of(aside) == videos_of(first_run[0])

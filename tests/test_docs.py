@@ -1,0 +1,28 @@
+"""The documents say what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dfd_core.errors import ERROR_KINDS
+from dfd_core.schemas import FACES, VIDEOS
+
+OUTPUTS = (Path(__file__).parent.parent / "docs" / "outputs.md").read_text()
+TYPES = {"string": "string", "float": "float", "double": "double", "int32": "int32", "int64": "int64"}
+
+
+def section(title):
+    return re.split(r"^##+ ", OUTPUTS.split(f"# {title}\n", 1)[1], maxsplit=1, flags=re.M)[0]
+
+
+@pytest.mark.parametrize(("title", "schema"), [("`videos`", VIDEOS), ("`faces`", FACES)])
+def test_every_column_is_documented_in_order_with_its_type(title, schema):
+    rows = re.findall(r"^\| `(\w+)`( !)? \| (\w+) \|", section(title), flags=re.M)
+    assert [(name, kind, bool(required)) for name, required, kind in rows] == [
+        (field.name, TYPES[str(field.type)], not field.nullable) for field in schema
+    ]
+
+
+def test_every_error_kind_is_documented():
+    assert sorted(re.findall(r"^\| `(\w+)` \|", section("`error_kind`"), flags=re.M)) == list(ERROR_KINDS)
