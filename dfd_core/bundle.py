@@ -180,7 +180,7 @@ def resolve_model(spec: str | os.PathLike[str]) -> ModelSource:
     if text.startswith(UNTRAINED_PREFIX):
         backbone = canonical_backbone(text.removeprefix(UNTRAINED_PREFIX))
         return ModelSource(untrained_card(backbone), backbone=backbone)
-    path = Path(text)
+    path = Path(text).absolute()  # workers run in other folders
     if path.is_dir():
         fields = _read_card(path)
         return _checked_source(path / MODEL_FILENAME, {"name": path.resolve().name, **fields})
@@ -317,6 +317,8 @@ _ALLOWED_BY_MODULE: Mapping[str, frozenset[str] | None] = {
     "keras.models": frozenset({"Sequential", "Functional", "Model"}),
     "keras.src.models.functional": frozenset({"Functional"}),
     "keras.src.models.sequential": frozenset({"Sequential"}),
+    "keras.src.applications.inception_resnet_v2": frozenset({"CustomScaleLayer"}),
+    "keras.src.applications.convnext": frozenset({"LayerScale", "StochasticDepth"}),
     **dict.fromkeys(
         [
             *("keras.layers", "keras.initializers", "keras.regularizers", "keras.constraints"),
@@ -460,4 +462,4 @@ def _is_triple(value: object) -> bool:
 
 
 def _are_classes(value: object) -> bool:
-    return value in {("fake", "real"), ("real", "fake"), ("fake",), ("real",)}
+    return value in [("fake", "real"), ("real", "fake"), ("fake",), ("real",)]

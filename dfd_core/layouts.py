@@ -3,8 +3,8 @@
 `scan` lists a tree; `read_tree` is pure: a listing and the text of its list files in, videos and disagreements out.
 Nothing is guessed: a video whose label is unknown or contradictory is left out and reported.
 
-`group` is the connected component of the videos' sources: a fake joins everything that it was made from, and whatever
-else was made from that. It is called `DATASET:FIRST_MEMBER`. docs/datasets.md says what that means for each dataset.
+`group` is a connected component of sources: a fake joins everything that it was made from, and whatever else was made
+from that. It is called `DATASET:FIRST_MEMBER`. docs/datasets.md says what it means for each dataset.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ LABELLED = pa.schema(
         for name in ("label", "group", "dataset", "method", "compression", "split")
     ]
 )
-"""The manifest that a dataset becomes: `dfd_core.manifest.read_source` reads it."""
+"""The manifest that a dataset becomes; `dfd_core.manifest.read_source` reads it."""
 
 KINDS = {
     "missing_file": "a list names a file that is not there",
-    "no_label": "a video that nothing labels; left out",
-    "contradictory_label": "a video with two labels; left out",
-    "contradictory_split": "a video in two splits; kept without a split",
-    "no_split": "the official split does not name the video; kept without a split",
-    "no_source": "a fake whose source nothing names; kept, alone in its group",
+    "no_label": "a video that nothing labels; left out unless such videos are kept",
+    "contradictory_label": "a video with two labels; left out unless such videos are kept",
     "unknown_name": "a name that the layout does not know, so its sources are unknown; left out",
-    "duplicate_id": "one video twice; both kept, in one group",
-    "divided_group": "the official split separates videos of one group",
-    "unreadable_list": "a list, or a line of it, that cannot be read",
+    "contradictory_split": "a video in two splits; kept, without a split",
+    "no_split": "the official split does not name the video; kept, without a split",
+    "no_source": "a fake whose source nothing names; kept, alone in its group",
+    "duplicate_id": "a video that is there twice; both kept, in one group",
+    "divided_group": "the dataset's own split separates videos of one group",
+    "unreadable_list": "a list, or a line of one, that cannot be read",
     "unlisted_folder": "a folder that was not walked",
 }
 """The closed set of disagreements."""
@@ -83,7 +83,7 @@ class Video:
         dataset: The layout's name; for plain folders, the folder that holds `real/` and `fake/`.
         sources: Who or what the footage shows, as `DATASET:NAME`; videos that share one belong together.
         group: The connected component of `sources`.
-        method: How the fake was made.
+        method: How a fake was made.
         compression: As FaceForensics++ calls it: raw, c23, c40.
         split: The dataset's own: train, val or test.
     """
@@ -117,23 +117,20 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What a tree holds: its labelled videos in the order of their paths, and its disagreements."""
+    """What a tree holds: its videos in the order of their paths, and its disagreements."""
 
     videos: tuple[Video, ...]
     disagreements: tuple[Disagreement, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """What one layout finds in a tree; `joins` are sources that belong together, `claimed` are paths it answers for."""
+class _Join:
+    """Sources that belong together, whatever videos show them."""
 
-    videos: list[Video] = field(default_factory=list)
-    joins: list[tuple[str, ...]] = field(default_factory=list)
-    disagreements: list[Disagreement] = field(default_factory=list)
-    claimed: set[str] = field(default_factory=set)
+    sources: tuple[str, ...]
 
-    def report(self, kind: str, path: str, detail: str = "", dataset: str | None = None) -> None:
-        self.disagreements.append(Disagreement(kind, path, detail, dataset))
+
+_Finding = Video | Disagreement | _Join
 
 
 def read_tree(tree: Tree, layout: str = "auto", *, keep_unlabelled: bool = False) -> Dataset:
@@ -142,38 +139,32 @@ def read_tree(tree: Tree, layout: str = "auto", *, keep_unlabelled: bool = False
     Args:
         tree: Its files.
         layout: One of `LAYOUTS`, or `auto` for every layout that is found in the tree.
-        keep_unlabelled: Keep the videos whose label is unknown or contradictory, with a null label and group.
+        keep_unlabelled: Keep videos whose label is unknown or contradictory, with a null label and group.
 
     Raises:
         ManifestError: The layout is not found in the tree.
     """
-    parts, unclaimed = [], list(tree.paths)
-    for name, reader in _READERS.items():
+    findings: list[_Finding] = list(tree.faults)
+    rest = list(tree.paths)
+    for name in LAYOUTS:
         if layout in ("auto", name):
-            part = reader(replace(tree, paths=tuple(unclaimed)), strict=layout == name)
-            parts.append(part)
-            unclaimed = [path for path in unclaimed if path not in part.claimed]
-    if not any(part.claimed for part in parts):
-        raise ManifestError(f"Expected {_EXPECTED[layout]}. Received: {len(tree.paths):,} other files")
+            claim, read = _READERS[name]
+            claimed = claim(replace(tree, paths=tuple(rest)))
+            findings += read(tree, sorted(claimed))
+            rest = [path for path in rest if path not in claimed]
+    if len(rest) == len(tree.paths):
+        raise ManifestError(f"Expected {_EXPECTED[layout]}. Received: {len(rest):,} other files")
     suffixes = VIDEO_SUFFIXES | IMAGE_SUFFIXES if layout == FOLDERS else VIDEO_SUFFIXES
-    disagreements = [*tree.faults, *(found for part in parts for found in part.disagreements)]
-    disagreements += [
-        Disagreement("no_label", path, "no layout knows it")
-        for path in unclaimed
-        if _suffix(path) in suffixes
+    findings += [
+        Disagreement("no_label", path, "outside every layout") for path in rest if _suffix(path) in suffixes
     ]
-    videos = _grouped(
-        [video for part in parts for video in part.videos], [join for part in parts for join in part.joins]
-    )
-    disagreements += _divided_groups(videos)
+    videos = _grouped(findings)
+    disagreements = [found for found in findings if isinstance(found, Disagreement)]
+    disagreements += [*_duplicates(videos), *_divided_groups(videos)]
     if keep_unlabelled:
-        videos += _unlabelled(disagreements)
+        unknown = [found for found in disagreements if found.kind in ("no_label", "contradictory_label")]
+        videos += {found.path: Video(found.path, None, found.dataset) for found in unknown}.values()
     return Dataset(tuple(sorted(videos, key=lambda video: video.path)), tuple(disagreements))
-
-
-def _unlabelled(disagreements: Sequence[Disagreement]) -> list[Video]:
-    found = {item.path: item for item in disagreements if item.kind in ("no_label", "contradictory_label")}
-    return [Video(path, None, item.dataset) for path, item in found.items()]
 
 
 # --- groups -------------------------------------------------------------------------------------------------------
@@ -188,42 +179,49 @@ class _Components:
     def name(self, member: str) -> str:
         parent = self._parents.setdefault(member, member)
         while parent != member:
-            grandparent = self._parents[parent]
-            self._parents[member] = grandparent
-            member, parent = parent, grandparent
-        return parent
+            self._parents[member] = self._parents[parent]
+            member, parent = parent, self._parents[parent]
+        return member
 
     def join(self, members: Iterable[str]) -> None:
-        roots = sorted({self.name(member) for member in members}, key=_natural)
-        for root in roots[1:]:
-            self._parents[root] = roots[0]
+        roots = {self.name(member) for member in members}
+        if len(roots) > 1:
+            self._parents |= dict.fromkeys(roots, min(roots, key=_natural))
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """Return a key that sorts `id2` before `id10`."""
-    return [
-        (int(part), part) if part.isdecimal() and part.isascii() else (-1, part)
-        for part in re.split(r"([0-9]+)", name)
-    ]
+    parts = re.split(r"([0-9]+)", name)
+    return [(int(part) if position % 2 else -1, part) for position, part in enumerate(parts)]
 
 
-def _grouped(videos: Sequence[Video], joins: Iterable[tuple[str, ...]]) -> list[Video]:
+def _grouped(findings: Iterable[_Finding]) -> list[Video]:
+    with_sources = [found for found in findings if not isinstance(found, Disagreement)]
     components = _Components()
-    for sources in [*joins, *(video.sources for video in videos)]:
-        components.join(sources)
+    for found in with_sources:
+        components.join(found.sources)
+    videos = [found for found in with_sources if isinstance(found, Video)]
     return [replace(video, group=components.name(video.sources[0])) for video in videos]
 
 
-def _divided_groups(videos: Sequence[Video]) -> Iterator[Disagreement]:
-    splits: dict[str, set[str]] = defaultdict(set)
-    datasets: dict[str, str | None] = {}
+def _duplicates(videos: Iterable[Video]) -> Iterator[Disagreement]:
+    """Yield the videos of official layouts that another file of the same name, label and making repeats."""
+    first: dict[tuple[str | None, ...], str] = {}
     for video in videos:
-        if video.group:
-            splits[video.group].add(video.split or "none")
-            datasets[video.group] = video.dataset
-    for group, found in splits.items():
-        if len(found) > 1:
-            yield Disagreement("divided_group", group, ", ".join(sorted(found)), datasets[group])
+        key = (video.dataset, video.label, video.method, video.compression, _stem(video.path))
+        if key in first and video.dataset in (CELEB_DF, FACEFORENSICS, DFDC):
+            yield Disagreement("duplicate_id", video.path, f"also at {first[key]}", video.dataset)
+        first.setdefault(key, video.path)
+
+
+def _divided_groups(videos: Iterable[Video]) -> Iterator[Disagreement]:
+    splits: dict[tuple[str, str | None], Counter[str]] = defaultdict(Counter)
+    for video in videos:
+        splits[video.group or "", video.dataset][video.split or "none"] += 1
+    for (group, dataset), counts in splits.items():
+        if len(counts) > 1:
+            detail = ", ".join(f"{count:,} {split}" for split, count in sorted(counts.items()))
+            yield Disagreement("divided_group", group, detail, dataset)
 
 
 # --- official names: the sources of a video, from its name --------------------------------------------------------
@@ -233,7 +231,7 @@ _CELEBRITY = {"real": re.compile(r"(id\d+)_\d+"), "fake": re.compile(r"(id\d+)_(
 _SEQUENCE = {"real": re.compile(r"(\d{3})"), "fake": re.compile(r"(\d{3})_(\d{3})")}
 """FaceForensics++: the target sequence, the source sequence."""
 _ACTOR = {"real": re.compile(r"(\d{2})__.+"), "fake": re.compile(r"(\d{2})_(\d{2})__.+")}
-"""DeepFakeDetection inside FaceForensics++: the actor in the footage, the actor whose face was put there, the scene."""
+"""DeepFakeDetection in FaceForensics++: the actor in the footage, the actor whose face was put there, the scene."""
 
 
 def _celebrities(name: str, label: str) -> tuple[str, ...]:
@@ -242,11 +240,10 @@ def _celebrities(name: str, label: str) -> tuple[str, ...]:
 
 
 def _sequences(name: str, label: str) -> tuple[str, ...]:
-    found = _SEQUENCE[label].fullmatch(name)
-    if found:
-        return found.groups()
-    actors = _ACTOR[label].fullmatch(name)
-    return tuple(f"actor{number}" for number in actors.groups()) if actors else ()
+    found, actors = _SEQUENCE[label].fullmatch(name), _ACTOR[label].fullmatch(name)
+    if actors:
+        return tuple(f"actor{number}" for number in actors.groups())
+    return found.groups() if found else ()
 
 
 def _in_dataset(dataset: str, names: Iterable[str]) -> tuple[str, ...]:
@@ -255,6 +252,10 @@ def _in_dataset(dataset: str, names: Iterable[str]) -> tuple[str, ...]:
 
 def _suffix(path: str) -> str:
     return posixpath.splitext(path)[1][1:].lower()
+
+
+def _is_video(path: str) -> bool:
+    return _suffix(path) in VIDEO_SUFFIXES
 
 
 def _stem(path: str) -> str:
@@ -267,66 +268,48 @@ def _from_folder(path: str, names: Iterable[str]) -> list[str]:
     return next((parts[start:] for start, part in enumerate(parts[:-1]) if part in names), [])
 
 
-def _duplicates(videos: Iterable[Video]) -> Iterator[Disagreement]:
-    first: dict[tuple[str | None, ...], str] = {}
-    for video in videos:
-        key = (video.dataset, video.label, video.method, video.compression, _stem(video.path))
-        if key in first:
-            yield Disagreement("duplicate_id", video.path, f"also at {first[key]}", video.dataset)
-        first.setdefault(key, video.path)
-
-
 # --- Celeb-DF-v2 --------------------------------------------------------------------------------------------------
 
 _CELEB_LABELS = {"Celeb-real": "real", "YouTube-real": "real", "Celeb-synthesis": "fake"}
 _TESTING_LIST = "List_of_testing_videos.txt"
 
 
-def _read_celeb_df(tree: Tree, *, strict: bool) -> _Part:
-    part = _Part()
-    part.claimed.update(path for path in tree.paths if _from_folder(path, _CELEB_LABELS))
-    listed = _testing_lists(tree, part)
-    for path in tree.paths:
-        if path not in part.claimed or _suffix(path) not in VIDEO_SUFFIXES:
-            continue
-        folder, *rest = _from_folder(path, _CELEB_LABELS)
-        label = _CELEB_LABELS[folder]
-        names = _celeb_sources(folder, _stem(path)) if len(rest) == 1 else ()
-        if listed.get(path, {label}) != {label}:
-            part.report(
-                "contradictory_label", path, f"{label} by its folder, not by {_TESTING_LIST}", CELEB_DF
-            )
-        elif not names:
-            part.report("unknown_name", path, "", CELEB_DF)
-        else:
-            method = folder if label == "fake" else None
-            split = "test" if path in listed else None
-            sources = _in_dataset(CELEB_DF, names)
-            part.videos.append(Video(path, label, CELEB_DF, sources, method=method, split=split))
-    part.disagreements.extend(_duplicates(part.videos))
-    return part
+def _claim_celeb_df(tree: Tree) -> set[str]:
+    return {path for path in tree.paths if _from_folder(path, _CELEB_LABELS)}
 
 
-def _celeb_sources(folder: str, name: str) -> tuple[str, ...]:
-    if folder == "YouTube-real":
-        return (f"{folder}/{name}",) if name.isdecimal() else ()
-    return _celebrities(name, _CELEB_LABELS[folder])
-
-
-def _testing_lists(tree: Tree, part: _Part) -> dict[str, set[str]]:
-    """Return the labels that the lists give to files of `tree`: their 1 is real, and they have no header line."""
-    paths, listed = set(tree.paths), defaultdict(set)
+def _read_celeb_df(tree: Tree, claimed: Sequence[str]) -> Iterator[_Finding]:
+    listed: dict[str, set[str]] = defaultdict(set)
     for where in [path for path in tree.texts if posixpath.basename(path) == _TESTING_LIST]:
         for number, line in enumerate(tree.texts[where].splitlines(), start=1):
             found = re.fullmatch(r"([01])\s+(\S.*?)\s*", line)
-            path = posixpath.join(posixpath.dirname(where), found[2]) if found else ""
-            if not found and line.strip():
-                part.report("unreadable_list", where, f"line {number}: {line.strip()[:80]!r}", CELEB_DF)
-            elif path in paths:
-                listed[path].add("real" if line[0] == "1" else "fake")
-            elif path:
-                part.report("missing_file", path, f"listed in {where}", CELEB_DF)
-    return dict(listed)
+            if found:
+                path = posixpath.join(posixpath.dirname(where), found[2])
+                listed[path].add("real" if found[1] == "1" else "fake")
+            elif line.strip():
+                detail = f"line {number}: {line.strip()[:80]!r}"
+                yield Disagreement("unreadable_list", where, detail, CELEB_DF)
+    for path in sorted(listed.keys() - set(tree.paths)):
+        yield Disagreement("missing_file", path, f"in {_TESTING_LIST}", CELEB_DF)
+    for path in filter(_is_video, claimed):
+        yield _celeb_df_video(path, listed.get(path))
+
+
+def _celeb_df_video(path: str, listed: set[str] | None) -> Video | Disagreement:
+    """Return one video; `listed` are the labels that the testing list gives it."""
+    folder, *rest = _from_folder(path, _CELEB_LABELS)
+    label = _CELEB_LABELS[folder]
+    if listed and listed != {label}:
+        detail = f"{label} by its folder, not by {_TESTING_LIST}"
+        return Disagreement("contradictory_label", path, detail, CELEB_DF)
+    name = _stem(path)
+    alone = (f"{folder}/{name}",) if name.isdecimal() else ()
+    names = alone if folder == "YouTube-real" else _celebrities(name, label)
+    if len(rest) != 1 or not names:
+        return Disagreement("unknown_name", path, "", CELEB_DF)
+    method = folder if label == "fake" else None
+    split = "test" if listed else None
+    return Video(path, label, CELEB_DF, _in_dataset(CELEB_DF, names), method=method, split=split)
 
 
 # --- FaceForensics++ ----------------------------------------------------------------------------------------------
@@ -335,94 +318,88 @@ _SEQUENCE_LABELS = {"original_sequences": "real", "manipulated_sequences": "fake
 _SPLITS = ("train", "val", "test")
 
 
-def _read_faceforensics(tree: Tree, *, strict: bool) -> _Part:
-    part = _Part()
-    part.claimed.update(path for path in tree.paths if _from_folder(path, _SEQUENCE_LABELS))
-    if not part.claimed:
-        return part
-    for path in tree.paths:
-        parts = _from_folder(path, _SEQUENCE_LABELS)
-        if not parts or _suffix(path) not in VIDEO_SUFFIXES or "masks" in parts[1:-1]:
-            continue
-        label = _SEQUENCE_LABELS[parts[0]]
-        names = _sequences(_stem(path), label) if len(parts) == 5 and parts[3] == "videos" else ()
-        if names:
-            method = parts[1] if label == "fake" else None
-            sources = _in_dataset(FACEFORENSICS, names)
-            part.videos.append(
-                Video(path, label, FACEFORENSICS, sources, method=method, compression=parts[2])
-            )
-        else:
-            part.report("unknown_name", path, "", FACEFORENSICS)
-    part.disagreements.extend(_duplicates(part.videos))
-    _add_official_splits(tree, part)
-    return part
+def _claim_faceforensics(tree: Tree) -> set[str]:
+    return {path for path in tree.paths if _from_folder(path, _SEQUENCE_LABELS)}
+
+
+def _read_faceforensics(tree: Tree, claimed: Sequence[str]) -> Iterator[_Finding]:
+    found = [_faceforensics_video(path) for path in claimed if _is_video(path) and not _is_mask(path)]
+    yield from (item for item in found if isinstance(item, Disagreement))
+    videos = [item for item in found if isinstance(item, Video)]
+    seen = {source for video in videos for source in video.sources}
+    splits: dict[str, set[str]] = defaultdict(set)
+    places = _split_files(claimed)
+    for where in sorted(places.keys() & tree.texts.keys()):
+        pairs = _split_pairs(tree.texts[where])
+        if pairs is None:
+            yield Disagreement("unreadable_list", where, "expected pairs of names", FACEFORENSICS)
+        for pair in pairs or []:
+            sources = _in_dataset(FACEFORENSICS, pair)
+            yield _Join(sources)
+            for name, source in zip(pair, sources, strict=True):
+                splits[source].add(places[where])
+                if source not in seen:
+                    yield Disagreement("missing_file", f"{name}.mp4", f"in {where}", FACEFORENSICS)
+    complete = set().union(*splits.values()) == set(_SPLITS)
+    for video in videos:
+        found_splits = [splits.get(source, set()) for source in video.sources]
+        yield from _with_official_split(video, found_splits, complete=complete)
+
+
+def _is_mask(path: str) -> bool:
+    return "masks" in _from_folder(path, _SEQUENCE_LABELS)[1:-1]
+
+
+def _faceforensics_video(path: str) -> Video | Disagreement:
+    parts = _from_folder(path, _SEQUENCE_LABELS)
+    label = _SEQUENCE_LABELS[parts[0]]
+    names = _sequences(_stem(path), label)
+    if len(parts) != 5 or parts[3] != "videos" or not names:
+        return Disagreement("unknown_name", path, "", FACEFORENSICS)
+    method = parts[1] if label == "fake" else None
+    sources = _in_dataset(FACEFORENSICS, names)
+    return Video(path, label, FACEFORENSICS, sources, method=method, compression=parts[2])
 
 
 def _split_files(paths: Iterable[str]) -> dict[str, str]:
-    """Return the places where FaceForensics++'s split files may lie, and the split that each is."""
-    tops = {""}
-    for path in paths:
-        found = _from_folder(path, _SEQUENCE_LABELS)
-        if found:
-            tops.add(path.removesuffix("/".join(found)))
-    folders = sorted(top + below for top in tops for below in ("", "splits/", "dataset/splits/"))
+    """Return every place where a split file may lie, and the split that it is."""
+    tops = {path.removesuffix("/".join(_from_folder(path, _SEQUENCE_LABELS))) for path in paths}
+    folders = [top + below for top in {"", *tops} for below in ("", "splits/", "dataset/splits/")]
     return {f"{folder}{split}.json": split for folder in folders for split in _SPLITS}
 
 
-def _add_official_splits(tree: Tree, part: _Part) -> None:
-    splits: dict[str, set[str]] = defaultdict(set)
-    seen = {source for video in part.videos for source in video.sources}
-    loaded = set()
-    for where, split in _split_files(tree.paths).items():
-        if where not in tree.texts:
-            continue
-        pairs = _split_pairs(tree.texts[where])
-        if pairs is None:
-            part.report("unreadable_list", where, "expected a list of pairs of names", FACEFORENSICS)
-            continue
-        loaded.add(split)
-        part.claimed.add(where)
-        for pair in pairs:
-            sources = _in_dataset(FACEFORENSICS, pair)
-            part.joins.append(sources)
-            for name, source in zip(pair, sources, strict=True):
-                splits[source].add(split)
-                if source not in seen:
-                    part.report("missing_file", f"{name}.mp4", f"listed in {where}", FACEFORENSICS)
-    if loaded:
-        part.videos[:] = [_with_split(video, splits, loaded, part) for video in part.videos]
-
-
 def _split_pairs(text: str) -> list[list[str]] | None:
+    """Return the pairs of a split file; None if it is none."""
     try:
         pairs = json.loads(text)
     except ValueError:
         return None
-    good = isinstance(pairs, list) and all(
-        isinstance(pair, list) and len(pair) == 2 and all(isinstance(name, str) for name in pair)
-        for pair in pairs
-    )
-    return pairs if good else None
+    good = isinstance(pairs, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in pairs)
+    return pairs if good and all(isinstance(name, str) for pair in pairs for name in pair) else None
 
 
-def _with_split(video: Video, splits: Mapping[str, set[str]], loaded: set[str], part: _Part) -> Video:
-    found = [splits.get(source, set()) for source in video.sources]
-    named = set().union(*found)
-    if len(named) == 1 and all(found):
-        return replace(video, split=named.pop())
-    if named:
+def _with_official_split(
+    video: Video, found: Sequence[set[str]], *, complete: bool
+) -> Iterator[Video | Disagreement]:
+    """Yield `video` with its split; `found` are those of its sources, `complete` says that all three lists are there."""
+    named = sorted(set().union(*found))
+    agreed = len(named) == 1 and all(found)
+    yield replace(video, split=named[0]) if agreed else video
+    if named and not agreed:
         detail = ", ".join("/".join(sorted(names)) or "none" for names in found)
-        part.report("contradictory_split", video.path, detail, FACEFORENSICS)
-    elif loaded == set(_SPLITS) and ":actor" not in video.sources[0]:
-        part.report("no_split", video.path, "", FACEFORENSICS)
-    return video
+        yield Disagreement("contradictory_split", video.path, detail, FACEFORENSICS)
+    if complete and not named and ":actor" not in video.sources[0]:
+        yield Disagreement("no_split", video.path, "", FACEFORENSICS)
 
 
 # --- DFDC ---------------------------------------------------------------------------------------------------------
 
 _METADATA = "metadata.json"
 _DFDC_LABELS = {"REAL": "real", "FAKE": "fake"}
+
+
+class _Pairs(list[tuple[str, object]]):
+    """A JSON object as its pairs, so that a name that is there twice is seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,182 +417,164 @@ class _Entry:
         return posixpath.basename(self.path)
 
 
-def _read_dfdc(tree: Tree, *, strict: bool) -> _Part:
-    part = _Part()
-    entries = _dfdc_entries(tree, part, strict=strict)
-    paths = set(tree.paths)
+def _claim_dfdc(tree: Tree) -> set[str]:
+    parts = {posixpath.dirname(where): where for where in tree.texts if _dfdc_entries(tree, where)}
+    inside = {path for path in tree.paths if posixpath.dirname(path) in parts and _is_video(path)}
+    return inside | (set(parts.values()) & set(tree.paths))
+
+
+def _read_dfdc(tree: Tree, claimed: Sequence[str]) -> Iterator[_Finding]:
+    yield from _broken_metadata(tree)
+    by_path: dict[str, list[_Entry]] = defaultdict(list)
     by_name: dict[str, list[_Entry]] = defaultdict(list)
-    for entry in entries:
-        by_name[entry.name].append(entry)
-    part.joins.extend(_dfdc_chains(by_name))
-    for path, listed in _by_path(entries).items():
-        if path not in paths:
-            part.report("missing_file", path, f"listed in {listed[0].where}", DFDC)
-            continue
-        part.claimed.add(path)
-        _add_dfdc_video(listed, by_name[listed[0].name], part)
-    folders = {posixpath.dirname(entry.where): entry.where for entry in entries}
-    for path in tree.paths:
-        where = folders.get(posixpath.dirname(path))
-        if where and _suffix(path) in VIDEO_SUFFIXES and path not in part.claimed:
-            part.claimed.add(path)
-            part.report("no_label", path, f"no entry in {where}", DFDC)
-    part.disagreements.extend(_duplicates(part.videos))
-    return part
+    for where in sorted(tree.texts.keys() & set(claimed)):
+        for entry in _dfdc_entries(tree, where):
+            by_path[entry.path].append(entry)
+            by_name[entry.name].append(entry)
+    yield from _dfdc_joins(by_name)
+    for path in sorted(by_path.keys() - set(tree.paths)):
+        yield Disagreement("missing_file", path, f"in {by_path[path][0].where}", DFDC)
+    for path in filter(_is_video, claimed):
+        name = posixpath.basename(path)
+        if path in by_path:
+            yield from _dfdc_video(by_path[path], by_name[name])
+        else:
+            yield Disagreement("no_label", path, f"no entry in {_METADATA}", DFDC)
 
 
-def _by_path(entries: Iterable[_Entry]) -> dict[str, list[_Entry]]:
-    found: dict[str, list[_Entry]] = defaultdict(list)
-    for entry in entries:
-        found[entry.path].append(entry)
-    return dict(found)
+def _dfdc_entries(tree: Tree, where: str) -> list[_Entry]:
+    """Return the entries of the list at `where`; none if it is not DFDC's."""
+    if posixpath.basename(where) != _METADATA:
+        return []
+    try:
+        content = json.loads(tree.texts[where], object_pairs_hook=_Pairs)
+    except ValueError:
+        return []
+    if not isinstance(content, _Pairs):
+        return []
+    facts = [(name, dict(value) if isinstance(value, _Pairs) else {}) for name, value in content]
+    return (
+        [_entry(where, name, entry) for name, entry in facts] if any("label" in e for _, e in facts) else []
+    )
 
 
-def _dfdc_chains(by_name: Mapping[str, Sequence[_Entry]]) -> Iterator[tuple[str, ...]]:
-    """Yield what belongs together beyond one fake and its original: originals that are fakes, or differ by list."""
+def _entry(where: str, name: str, facts: Mapping[str, object]) -> _Entry:
+    label, original, split = (str(facts.get(key) or "") for key in ("label", "original", "split"))
+    path = posixpath.join(posixpath.dirname(where), name)
+    return _Entry(path, where, _DFDC_LABELS.get(label.upper()), original or None, _SPLIT_NAMES.get(split))
+
+
+def _broken_metadata(tree: Tree) -> Iterator[Disagreement]:
+    """Yield the lists beside videos that are not JSON; others may be anybody's."""
+    folders = {posixpath.dirname(path) for path in tree.paths if _is_video(path)}
+    for where in tree.texts:
+        if posixpath.basename(where) == _METADATA and posixpath.dirname(where) in folders:
+            try:
+                json.loads(tree.texts[where])
+            except ValueError as error:
+                yield Disagreement("unreadable_list", where, storage.one_line(error), DFDC)
+
+
+def _dfdc_joins(by_name: Mapping[str, Sequence[_Entry]]) -> Iterator[_Join]:
+    """Yield what belongs together beyond a fake and its original: an original that is itself a fake."""
     originals = {entry.original for entries in by_name.values() for entry in entries if entry.original}
     for name, entries in by_name.items():
-        own = {entry.original for entry in entries if entry.original} | ({name} & originals)
-        if len(own) > 1:
-            yield _in_dataset(DFDC, sorted(map(_stem, own)))
+        own = {entry.original for entry in entries if entry.original}
+        if own and name in originals:
+            yield _Join(_in_dataset(DFDC, map(_stem, {name, *own})))
 
 
-def _add_dfdc_video(listed: Sequence[_Entry], namesakes: Sequence[_Entry], part: _Part) -> None:
-    """Add the video at the path of `listed`; `namesakes` are the entries of its name in every part."""
-    entry = listed[0]
-    labels = {other.label for other in namesakes}
-    originals = sorted({other.original for other in namesakes if other.original})
+def _dfdc_video(entries: Sequence[_Entry], namesakes: Sequence[_Entry]) -> Iterator[Video | Disagreement]:
+    """Yield one video; `entries` are those of its path, `namesakes` those of its name in every part."""
+    path, label = entries[0].path, entries[0].label
+    where = ", ".join(sorted({entry.where for entry in namesakes}))
+    labels = {entry.label for entry in namesakes}
+    splits = {entry.split for entry in entries}
+    originals = sorted({entry.original for entry in namesakes if entry.original})
     if labels == {None}:
-        part.report("no_label", entry.path, f"neither REAL nor FAKE in {entry.where}", DFDC)
+        yield Disagreement("no_label", path, f"neither REAL nor FAKE in {where}", DFDC)
         return
     if len(labels) > 1:
-        where = ", ".join(sorted({other.where for other in namesakes}))
-        part.report("contradictory_label", entry.path, f"by {where}", DFDC)
+        yield Disagreement("contradictory_label", path, f"in {where}", DFDC)
         return
-    if len(listed) > 1:
-        part.report("duplicate_id", entry.path, f"{len(listed)} entries in {entry.where}", DFDC)
-    if entry.label == "fake" and not originals:
-        part.report("no_source", entry.path, "", DFDC)
-    sources = _in_dataset(DFDC, map(_stem, originals or [entry.name]))
-    splits = {other.split for other in listed}
+    if len(entries) > 1:
+        yield Disagreement("duplicate_id", path, f"{len(entries)} entries in {where}", DFDC)
     if len(splits) > 1:
-        part.report("contradictory_split", entry.path, f"by {entry.where}", DFDC)
-    split = entry.split if len(splits) == 1 else None
-    part.videos.append(Video(entry.path, entry.label, DFDC, sources, split=split))
-
-
-def _dfdc_entries(tree: Tree, part: _Part, *, strict: bool) -> list[_Entry]:
-    folders_with_videos = {posixpath.dirname(path) for path in tree.paths if _suffix(path) in VIDEO_SUFFIXES}
-    entries = []
-    for where in tree.paths:
-        if posixpath.basename(where) != _METADATA or where not in tree.texts:
-            continue
-        try:
-            pairs = json.loads(tree.texts[where], object_pairs_hook=_Pairs)
-        except ValueError:
-            if strict or posixpath.dirname(where) in folders_with_videos:
-                part.claimed.add(where)
-                part.report("unreadable_list", where, "not JSON", DFDC)
-            continue
-        if _is_dfdc(pairs):
-            part.claimed.add(where)
-            entries += [_entry(where, name, facts) for name, facts in pairs]
-        elif strict:
-            part.report("unreadable_list", where, "not DFDC's", DFDC)
-    return entries
-
-
-class _Pairs(list[tuple[str, object]]):
-    """A JSON object as its pairs, so that a name that is there twice is seen."""
-
-
-def _is_dfdc(content: object) -> bool:
-    return isinstance(content, _Pairs) and any(
-        isinstance(facts, _Pairs) and "label" in dict(facts) for _, facts in content
-    )
-
-
-def _entry(where: str, name: str, content: object) -> _Entry:
-    facts = dict(content) if isinstance(content, _Pairs) else {}
-    label, original, split = (facts.get(key) for key in ("label", "original", "split"))
-    return _Entry(
-        path=posixpath.join(posixpath.dirname(where), name),
-        where=where,
-        label=_DFDC_LABELS.get(label) if isinstance(label, str) else None,
-        original=original if isinstance(original, str) and original else None,
-        split=_SPLIT_NAMES.get(split) if isinstance(split, str) else None,
-    )
+        yield Disagreement("contradictory_split", path, f"in {where}", DFDC)
+    if label == "fake" and not originals:
+        yield Disagreement("no_source", path, f"in {where}", DFDC)
+    sources = _in_dataset(DFDC, map(_stem, originals or [path]))
+    yield Video(path, label, DFDC, sources, split=splits.pop() if len(splits) == 1 else None)
 
 
 # --- plain folders ------------------------------------------------------------------------------------------------
 
-_SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"} | {
-    "test": "test",
-    "testing": "test",
-}
+_SPLIT_NAMES = dict.fromkeys(("train", "training"), "train")
+_SPLIT_NAMES |= dict.fromkeys(("val", "valid", "validation"), "val")
+_SPLIT_NAMES |= dict.fromkeys(("test", "testing"), "test")
 _ID_FRAME = re.compile(r"(.+)_\d+")
 _FRAME_ONLY = re.compile(r"(?:frame|image|img|face|crop)?[_-]?\d+", re.IGNORECASE)
 
 
-def _read_folders(tree: Tree, *, strict: bool) -> _Part:
-    part = _Part()
-    for path in tree.paths:
-        *folders, _ = path.split("/")
-        labels = {folder.lower() for folder in folders} & {"real", "fake"}
-        if not labels or _suffix(path) not in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
-            continue
-        part.claimed.add(path)
+def _labels_of(folders: Iterable[str]) -> list[str]:
+    return [folder.lower() for folder in folders if folder.lower() in ("real", "fake")]
+
+
+def _claim_folders(tree: Tree) -> set[str]:
+    suffixes = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    return {path for path in tree.paths if _suffix(path) in suffixes and _labels_of(path.split("/")[:-1])}
+
+
+def _read_folders(tree: Tree, claimed: Sequence[str]) -> Iterator[_Finding]:
+    for path in claimed:
+        folders = path.split("/")[:-1]
+        labels = set(_labels_of(folders))
         splits = {_SPLIT_NAMES[folder.lower()] for folder in folders if folder.lower() in _SPLIT_NAMES}
         if len(labels) > 1:
-            part.report("contradictory_label", path, "below real/ and fake/")
+            yield Disagreement("contradictory_label", path, "below real/ and below fake/")
             continue
+        label = labels.pop()
+        plain = [folder for folder in folders if folder.lower() not in _SPLIT_NAMES]
+        at = [folder.lower() for folder in plain].index(label)
+        dataset = "/".join(plain[:at]) or tree.name
         if len(splits) > 1:
-            part.report("contradictory_split", path, ", ".join(sorted(splits)))
-        (label,) = labels
-        dataset, inner = _around_label(folders, tree.name)
-        sources = _in_dataset(dataset, _folder_sources(path, label, inner))
-        part.videos.append(
-            Video(path, label, dataset, sources, split=splits.pop() if len(splits) == 1 else None)
-        )
-    return part
-
-
-def _around_label(folders: Sequence[str], tree_name: str) -> tuple[str, list[str]]:
-    """Return the dataset that the folders above `real` or `fake` name, and the folders below."""
-    lower = [folder.lower() for folder in folders]
-    at = min(lower.index(label) for label in ("real", "fake") if label in lower)
-    above, below = (
-        [f for f in part if f.lower() not in _SPLIT_NAMES] for part in (folders[:at], folders[at + 1 :])
-    )
-    return "/".join(above) or tree_name, below
+            yield Disagreement("contradictory_split", path, ", ".join(sorted(splits)), dataset)
+        sources = _in_dataset(dataset, _folder_sources(path, label, plain[at + 1 :]))
+        yield Video(path, label, dataset, sources, split=splits.pop() if len(splits) == 1 else None)
 
 
 def _folder_sources(path: str, label: str, inner: Sequence[str]) -> tuple[str, ...]:
     """Return what a file's name says of its sources, at worst that it is its own.
 
-    An image is `ID_FRAME`, or a frame number in a folder that is called ID. An ID of Celeb-DF or FaceForensics++ names
-    its own sources.
+    An image is called ID_FRAME, or by a frame number in a folder that is called ID; a video is called ID. An ID as in
+    Celeb-DF or FaceForensics++ names its own sources.
+
+    Args:
+        path: Of the file.
+        label: `real` or `fake`.
+        inner: The folders between the one called `label` and the file.
     """
     name = _stem(path)
-    if _suffix(path) in IMAGE_SUFFIXES and not _celebrities(name, label):
+    if not _is_video(path) and not _celebrities(name, label):
+        numbered = _ID_FRAME.fullmatch(name)
         if _FRAME_ONLY.fullmatch(name):
             name = inner[-1] if inner else name
-        else:
-            found = _ID_FRAME.fullmatch(name)
-            name = found[1] if found else name
+        elif numbered:
+            name = numbered[1]
     return _celebrities(name, label) or _sequences(name, label) or (name,)
 
 
 _READERS = {
-    CELEB_DF: _read_celeb_df,
-    FACEFORENSICS: _read_faceforensics,
-    DFDC: _read_dfdc,
-    FOLDERS: _read_folders,
+    CELEB_DF: (_claim_celeb_df, _read_celeb_df),
+    FACEFORENSICS: (_claim_faceforensics, _read_faceforensics),
+    DFDC: (_claim_dfdc, _read_dfdc),
+    FOLDERS: (_claim_folders, _read_folders),
 }
+"""For each layout, in this order: the files that it answers for, and what it finds in them."""
 _EXPECTED = {
     CELEB_DF: "Celeb-real/, Celeb-synthesis/ or YouTube-real/ (Celeb-DF-v2)",
     FACEFORENSICS: "original_sequences/ or manipulated_sequences/ (FaceForensics++)",
-    DFDC: "videos beside a metadata.json that labels them (DFDC)",
+    DFDC: "a metadata.json with labels beside the videos (DFDC)",
     FOLDERS: "videos or images below folders called real/ and fake/",
 }
 _EXPECTED["auto"] = ", or ".join(_EXPECTED.values())
@@ -628,50 +587,49 @@ def scan(root: str) -> Tree:
     """Return the files below `root`, a local folder or a remote one, and the text of the lists among them.
 
     Raises:
-        ManifestError: `root` is no folder.
+        ManifestError: `root` is no folder, or cannot be listed.
         RequestError: Its address has credentials in it, or no storage is known for it.
     """
-    fs, path = storage.filesystem(root)
-    if fs.get_file_info(path).type != pafs.FileType.Directory:
-        raise ManifestError(f"Expected a folder at {storage.as_text(root)!r}")
+    fs, top = storage.filesystem(root)
     faults: list[Disagreement] = []
-    if isinstance(fs, pafs.LocalFileSystem):
-        paths = sorted(_walk(path, faults))
-    else:
-        infos = fs.get_file_info(pafs.FileSelector(path, recursive=True))
-        names = [posixpath.relpath(info.path, path) for info in infos if info.type == pafs.FileType.File]
-        paths = sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
+    try:
+        if fs.get_file_info(top).type != pafs.FileType.Directory:
+            raise ManifestError(f"Expected a folder. Received: {storage.as_text(root)!r}")
+        local = isinstance(fs, pafs.LocalFileSystem)
+        paths = sorted(_walk(top, faults) if local else _walk_remote(fs, top))
+    except OSError as error:
+        message = f"{storage.as_text(root)!r} cannot be listed: {storage.one_line(error)}"
+        raise ManifestError(message) from error
     texts = {}
-    for where in _list_files(paths):
-        try:
-            texts[where] = storage.read_bytes(storage.join(root, where)).decode("utf-8-sig", "replace")
-        except OSError as error:
-            faults.append(Disagreement("unreadable_list", where, storage.one_line(error)))
-    return Tree(posixpath.basename(path.rstrip("/")) or "root", tuple(paths), texts, tuple(faults))
+    splits = _split_files(path for path in paths if _from_folder(path, _SEQUENCE_LABELS))
+    for path in paths:
+        if posixpath.basename(path) in (_TESTING_LIST, _METADATA) or path in splits:
+            try:
+                texts[path] = storage.read_bytes(storage.join(root, path)).decode("utf-8-sig", "replace")
+            except OSError as error:
+                faults.append(Disagreement("unreadable_list", path, storage.one_line(error)))
+    return Tree(posixpath.basename(top.rstrip("/")) or "root", tuple(paths), texts, tuple(faults))
 
 
-def _walk(folder: str, faults: list[Disagreement]) -> Iterator[str]:
+def _walk(top: str, faults: list[Disagreement]) -> Iterator[str]:
     def unlisted(error: OSError) -> None:
-        faults.append(
-            Disagreement("unlisted_folder", os.path.relpath(error.filename, folder), str(error.strerror))
-        )
+        path = os.path.relpath(error.filename, top)
+        faults.append(Disagreement("unlisted_folder", path, str(error.strerror)))
 
-    for here, folders, names in os.walk(folder, onerror=unlisted):
+    for here, folders, names in os.walk(top, onerror=unlisted):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        below = "" if here == folder else os.path.relpath(here, folder) + "/"
+        below = "" if here == top else os.path.relpath(here, top) + "/"
         for name in folders:
             if os.path.islink(os.path.join(here, name)):
-                faults.append(
-                    Disagreement("unlisted_folder", below + name, "links to folders are not followed")
-                )
+                faults.append(Disagreement("unlisted_folder", below + name, "a link to a folder"))
         yield from (below + name for name in names if not name.startswith("."))
 
 
-def _list_files(paths: Sequence[str]) -> list[str]:
-    splits = _split_files(paths)
-    return [
-        path for path in paths if posixpath.basename(path) in (_TESTING_LIST, _METADATA) or path in splits
-    ]
+def _walk_remote(fs: pafs.FileSystem, top: str) -> Iterator[str]:
+    for info in fs.get_file_info(pafs.FileSelector(top, recursive=True)):
+        path = posixpath.relpath(info.path, top)
+        if info.type == pafs.FileType.File and not any(part.startswith(".") for part in path.split("/")):
+            yield path
 
 
 def manifest_of(dataset: Dataset, root: str, out: str) -> pa.Table:
@@ -680,47 +638,29 @@ def manifest_of(dataset: Dataset, root: str, out: str) -> pa.Table:
     Args:
         dataset: What was read below `root`.
         root: The folder that the paths are relative to.
-        out: Where the manifest will be. If that is inside `root`, or in a folder above it, the addresses are relative
-            to the manifest's folder, so that both can be moved together; otherwise they are absolute.
+        out: Where the manifest will be. If that is inside a local `root`, or in a folder above it, the addresses are
+            relative to the manifest's folder, so that both can be moved together; otherwise they are absolute.
     """
-    prefix = _prefix(root, out)
-    return to_table(
-        [
-            {
-                "uri": _uri(root, prefix, video.path),
-                "video_id": storage.as_text(video.path),
-                "label": video.label,
-                "group": None if video.group is None else storage.as_text(video.group),
-                "dataset": None if video.dataset is None else storage.as_text(video.dataset),
-                "method": video.method and storage.as_text(video.method),
-                "compression": video.compression and storage.as_text(video.compression),
-                "split": video.split,
-            }
-            for video in dataset.videos
-        ],
-        LABELLED,
-    )
+    names = [name for name in LABELLED.names if name not in ("uri", "video_id")]
+    rows = []
+    for video in dataset.videos:
+        facts = {name: _text(getattr(video, name)) for name in names}
+        rows.append({"uri": _uri(root, video.path, out), "video_id": _text(video.path), **facts})
+    return to_table(rows, LABELLED)
 
 
-def _prefix(root: str, out: str) -> str | None:
-    if storage.is_remote(root) or storage.is_remote(out):
-        folder = posixpath.dirname(out.partition("?")[0])
-        top = root.partition("?")[0].rstrip("/")
-        below = storage.relative_to(top, folder) if top != folder else ""
-        return below if below != top and storage.is_remote(root) and storage.is_remote(out) else None
-    top = os.path.abspath(storage.local_path(root))
-    folder = os.path.dirname(os.path.abspath(storage.local_path(out)))
-    if os.path.commonpath([top, folder]) not in (top, folder):
-        return None
-    below = os.path.relpath(top, folder)
-    return "" if below == "." else below
+def _text(value: str | None) -> str | None:
+    return None if value is None else storage.as_text(value)
 
 
-def _uri(root: str, prefix: str | None, path: str) -> str:
-    if prefix is not None and storage.is_text(prefix + path):
-        return posixpath.join(prefix, path)
+def _uri(root: str, path: str, out: str) -> str:
     whole = storage.join(root, path)
-    return whole if storage.is_remote(whole) else storage.local_uri(whole)
+    if storage.is_remote(root):
+        return whole
+    top, folder = os.path.abspath(storage.local_path(root)), os.path.dirname(os.path.abspath(out))
+    near = not storage.is_remote(out) and os.path.commonpath([top, folder]) in (top, folder)
+    relative = os.path.relpath(os.path.join(top, path), folder)
+    return relative if near and storage.is_text(relative) else storage.local_uri(whole)
 
 
 def check_out(out: str) -> None:
@@ -729,48 +669,40 @@ def check_out(out: str) -> None:
     Raises:
         OutputError: Its ending is none of a manifest's.
     """
-    if _suffix(out.partition("?")[0]) not in MANIFEST_SUFFIXES:
+    if _suffix(out) not in MANIFEST_SUFFIXES:
         endings = ", ".join(f".{suffix}" for suffix in MANIFEST_SUFFIXES)
-        raise OutputError(f"Expected a manifest that ends in {endings}. Received: {out!r}")
+        raise OutputError(f"Expected a manifest that ends in {endings}. Received: {storage.as_text(out)!r}")
 
 
 def write_manifest(table: pa.Table, out: str) -> None:
-    """Write `table` at `out` as its ending says.
+    """Write `table` at `out`, as its ending says.
 
     Raises:
-        OutputError: `out` cannot be written.
+        OutputError: `out` cannot be written, or has another ending.
     """
     check_out(out)
-    suffix = _suffix(out.partition("?")[0])
-    if suffix == "parquet":
+    if _suffix(out) == "csv":
+        content = table.to_pandas().to_csv(index=False, lineterminator="\n").encode()
+    elif _suffix(out) == "jsonl":
+        content = "".join(json.dumps(row) + "\n" for row in table.to_pylist()).encode()
+    else:
         buffer = io.BytesIO()
         pq.write_table(table, buffer)
         content = buffer.getvalue()
-    elif suffix == "csv":
-        content = table.to_pandas().to_csv(index=False, lineterminator="\n").encode()
-    else:
-        content = "".join(json.dumps(row) + "\n" for row in table.to_pylist()).encode()
     _write(out, content)
 
 
-def write_report(dataset: Dataset, root: str, out: str) -> None:
+def write_report(dataset: Dataset, out: str) -> None:
     """Write every disagreement of `dataset` at `out`, as JSON.
 
     Raises:
         OutputError: `out` cannot be written.
     """
-    found = [
-        {
-            "kind": item.kind,
-            "path": storage.as_text(item.path),
-            "detail": storage.as_text(item.detail),
-            "dataset": item.dataset and storage.as_text(item.dataset),
-        }
-        for item in dataset.disagreements
-    ]
-    counts = dict(Counter(item.kind for item in dataset.disagreements))
-    content = {"root": storage.as_text(root), "videos": len(dataset.videos), "counts": counts, "found": found}
-    _write(out, json.dumps(content, indent=1, ensure_ascii=False).encode())
+    names = Disagreement.__slots__
+    found = [{name: _text(getattr(item, name)) for name in names} for item in dataset.disagreements]
+    counts = Counter(item.kind for item in dataset.disagreements)
+    report = {"num_videos": len(dataset.videos), "counts": counts, "disagreements": found}
+    _write(out, json.dumps(report, indent=1).encode())
 
 
 def _write(out: str, content: bytes) -> None:
@@ -779,4 +711,4 @@ def _write(out: str, content: bytes) -> None:
             os.makedirs(os.path.dirname(os.path.abspath(storage.local_path(out))), exist_ok=True)
         storage.write_bytes(out, content)
     except OSError as error:
-        raise OutputError(f"{out} cannot be written: {storage.one_line(error)}") from error
+        raise OutputError(f"{storage.as_text(out)} cannot be written: {storage.one_line(error)}") from error

@@ -60,7 +60,7 @@ class Progress:
         self._work = work
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._started_s = time.monotonic()
+        self._first: tuple[float, int, int] | None = None  # the start-up must not count as work
 
     def __enter__(self) -> Progress:
         self._thread.start()
@@ -85,14 +85,23 @@ class Progress:
         return state
 
     def _line(self, state: dict[str, Any]) -> str:
-        work, elapsed_s = self._work, time.monotonic() - self._started_s
-        done, total = state["segments"], work.num_open
-        rate = state["videos"] / elapsed_s * 60
-        left = f"{_clock((total - done) * elapsed_s / done)} left" if done else "loading the model"
-        return (
+        work, done = self._work, state["segments"]
+        shown = (
             f"{work.done_videos + state['videos']:,} of {work.num_videos:,} videos, {state['faces']:,} faces, "
-            f"{sum(state['errors'].values()):,} failures, {rate:,.1f} videos/min, {left}"
+            f"{work.num_unopened + sum(state['errors'].values()):,} failures"
         )
+        if not done:
+            return f"{shown}, {'waiting for the first faces' if state['model'] else 'loading the model'}"
+        if self._first is None:
+            self._first = (time.monotonic(), done, state["videos"])
+        since_s, segments, videos = (
+            now - then
+            for now, then in zip((time.monotonic(), done, state["videos"]), self._first, strict=True)
+        )
+        if not segments:
+            return shown
+        left_s = (work.num_open - done) * since_s / segments
+        return f"{shown}, {videos / since_s * 60:,.1f} videos/min, {_clock(left_s)} left"
 
 
 def _clock(seconds: float) -> str:

@@ -43,15 +43,18 @@ def ray_cluster(address: str | None, *, verbose: bool) -> Iterator[None]:
         address: As `ray.init` takes it. None: `RAY_ADDRESS` if set, which a submitted job has, else a new local one.
         verbose: Bring Ray's own log lines back.
     """
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    if address == "local":
+        # Read when Ray is imported: a cluster of one machine has no business on the network. The name is Ray's own; on
+        # Linux too it decides whether a node goes by its network address or by the loopback one.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
     level = logging.INFO if verbose else logging.ERROR
     options = {"logging_level": level, "log_to_driver": verbose}
     if address == "local":
         options |= {
             "include_dashboard": False,
-            "_node_ip_address": "127.0.0.1",
             "object_store_memory": _object_store_bytes(),
         }
     with nullcontext() if verbose else _without_stderr():

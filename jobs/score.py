@@ -223,7 +223,8 @@ def _plan(out: OutputFolder, config: ExtractConfig, cluster: _Cluster) -> None:
     from jobs import stages
 
     LOG.info("Opening %s videos", f"{todo:,}")
-    stages.write(stages.build_plan(out, config, num_videos=todo, num_cpus=cluster.num_cpus), out.plans)
+    dataset = stages.build_plan(out, config, num_videos=todo, num_cpus=cluster.num_cpus)
+    stages.write(dataset, out.plans, num_cpus=cluster.num_cpus)
 
 
 def _run_segments(
@@ -257,7 +258,7 @@ def _run_segments(
             num_gpus=cluster_gpus(),
             tally=progress.tally,
         )
-        stages.write(dataset, out.results)
+        stages.write(dataset, out.results, num_cpus=cluster.num_cpus)
     record.throughput(work, wall_s=time.monotonic() - started_s, num_cpus=cluster.num_cpus)
     return progress.model
 

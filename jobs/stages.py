@@ -17,6 +17,7 @@ from dfd_core.config import ExtractConfig
 from dfd_core.output import OutputFolder
 
 _PLAN_BLOCK_ROWS = 64
+_CPUS_PER_WRITER = 8
 
 
 def build_plan(out: OutputFolder, config: ExtractConfig, *, num_videos: int, num_cpus: int) -> Dataset:
@@ -67,11 +68,15 @@ def build_score(
     )
 
 
-def write(dataset: Dataset, folder: str) -> None:
+def write(dataset: Dataset, folder: str, *, num_cpus: int) -> None:
     """Run `dataset` and append its rows to the Parquet files of `folder`, committing block by block."""
     fs, path = storage.filesystem(folder)
-    # A write takes no CPU of its own: it would wait for one behind every extraction that is already queued.
-    dataset.write_parquet(path, filesystem=fs, mode="append", ray_remote_args={"num_cpus": 0})
+    # A write takes no CPU of its own: it would wait for one behind every extraction that is already queued. So their
+    # number must be bounded instead, for each is a process.
+    writers = max(1, num_cpus // _CPUS_PER_WRITER)
+    dataset.write_parquet(
+        path, filesystem=fs, mode="append", ray_remote_args={"num_cpus": 0}, concurrency=writers
+    )
 
 
 _ARROW: dict[str, Any] = {"batch_format": "pyarrow", "num_cpus": 1, "zero_copy_batch": True}

@@ -1,0 +1,110 @@
+import pytest
+
+from dfd_core import plan, schemas
+from dfd_core.config import ExtractConfig, Limits, Sampling
+from dfd_core.extract import extract_segments
+from dfd_core.faces import FrontalFaceDetector
+from dfd_core.probe import plan_videos
+from dfd_core.schemas import REQUEST, SEGMENT, VIDEO_PLAN, to_table
+from tests.reference import seed_loop
+
+
+@pytest.fixture(scope="module")
+def detect():
+    return FrontalFaceDetector()
+
+
+def plan_of(path, config=None):
+    requests = to_table([{"plan_key": "k", "uri": str(path)}], REQUEST)
+    table = plan_videos(requests, config or ExtractConfig())
+    assert table.schema.equals(VIDEO_PLAN)
+    return table.to_pylist()[0]
+
+
+def extract(path, detect, config=None):
+    config = config or ExtractConfig()
+    video = plan_of(path, config)
+    rows = [
+        {"segment_id": plan.segment_id("k", n), "plan_key": "k", "uri": str(path), "fps": video["fps"]}
+        | {"duration_s": video["duration_s"]}
+        | part
+        for n, part in enumerate(video["segments"])
+    ]
+    table = extract_segments(to_table(rows, SEGMENT), config, detect)
+    assert table.schema.equals(schemas.face_crops(config.crop_px))
+    return table.to_pylist()
+
+
+def faces_of(rows):
+    return [face for row in rows for face in row["faces"]]
+
+
+@pytest.mark.parametrize("name", ["good_a.mp4", "good_c.webm", "sub/good_b.mkv"])
+def test_boxes_and_crops_are_the_seeds_to_the_last_bit(clip_folder, detect, name):
+    rows = extract(clip_folder / name, detect)
+    mine = [
+        (f["frame_index"], (f["left"], f["top"], f["right"], f["bottom"]), f["crop"]) for f in faces_of(rows)
+    ]
+    theirs = [(index, box, crop.tobytes()) for index, box, crop in seed_loop(clip_folder / name)]
+    assert mine == theirs
+    assert mine
+
+
+def test_a_plan_has_the_facts_and_one_segment_for_a_short_video(clip_folder):
+    row = plan_of(clip_folder / "good_a.mp4")
+    assert (row["width"], row["height"], row["fps"]) == (320, 240, 25.0)
+    assert row["duration_s"] == pytest.approx(3.0, abs=0.05)
+    assert row["segments"] == [plan.WHOLE_VIDEO.as_row()]
+    assert row["error_kind"] is None
+
+
+@pytest.mark.parametrize("sampling", ["stride", "interval:0.4", "uniform:5"])
+def test_cut_into_segments_or_not_the_faces_are_the_same(clip_folder, detect, sampling):
+    whole = extract(clip_folder / "good_a.mp4", detect, ExtractConfig(sampling=Sampling.parse(sampling)))
+    cut = extract(
+        clip_folder / "good_a.mp4", detect, ExtractConfig(sampling=Sampling.parse(sampling), segment_s=0.9)
+    )
+    assert len(whole) == 1
+    assert len(cut) > 1
+    assert faces_of(cut) == faces_of(whole)
+    assert faces_of(whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("text.mp4", "not_a_video"), ("empty.mp4", "empty"), ("nothing.mp4", "missing")]
+)
+def test_a_video_that_cannot_be_opened_is_a_row_of_the_plan(clip_folder, name, kind):
+    row = plan_of(clip_folder / name)
+    assert (row["error_kind"], row["segments"]) == (kind, [])
+    assert row["error_message"]
+    assert "\n" not in row["error_message"]
+    assert str(clip_folder) not in row["error_message"]
+
+
+def test_a_truncated_video_keeps_what_decodes_and_says_what_does_not(clip_folder, detect):
+    (row,) = extract(clip_folder / "truncated.mp4", detect)
+    assert row["error_kind"] in ("truncated", "damaged")
+    assert 0 < row["num_frames"]
+    assert row["faces"]
+
+
+def test_limits_refuse_before_anything_is_decoded(clip_folder):
+    large = plan_of(clip_folder / "good_a.mp4", ExtractConfig(limits=Limits(max_pixels=1000)))
+    long = plan_of(clip_folder / "good_a.mp4", ExtractConfig(limits=Limits(max_duration_s=1.0)))
+    assert (large["error_kind"], long["error_kind"]) == ("too_large", "too_long")
+
+
+def test_a_fault_of_ours_is_a_row_of_its_own_kind(clip_folder):
+    def broken(rgb):
+        raise ValueError("a mistake")
+
+    (row,) = extract(clip_folder / "good_a.mp4", broken)
+    assert row["error_kind"] == "unexpected"
+    assert row["error_message"] == "ValueError: a mistake"
+
+
+def test_a_margin_widens_the_crop_and_not_the_stored_box(clip_folder, detect):
+    plain = faces_of(extract(clip_folder / "good_a.mp4", detect))
+    wide = faces_of(extract(clip_folder / "good_a.mp4", detect, ExtractConfig(margin=0.3, crop_px=96)))
+    assert [face["left"] for face in wide] == [face["left"] for face in plain]
+    assert {len(face["crop"]) for face in wide} == {96 * 96 * 3}
