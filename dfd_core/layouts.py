@@ -362,9 +362,10 @@ def _faceforensics_video(path: str) -> Video | Disagreement:
 
 
 def _split_files(paths: Iterable[str]) -> dict[str, str]:
-    """Return every place where a split file may lie, and the split that it is."""
+    """Return every place where a split file may lie, and the split that it is; none without a dataset in `paths`."""
     tops = {path.removesuffix("/".join(_from_folder(path, _SEQUENCE_LABELS))) for path in paths}
-    folders = [top + below for top in {"", *tops} for below in ("", "splits/", "dataset/splits/")]
+    tops |= {""} if tops else set()
+    folders = [top + below for top in tops for below in ("", "splits/", "dataset/splits/")]
     return {f"{folder}{split}.json": split for folder in folders for split in _SPLITS}
 
 

@@ -236,7 +236,7 @@ def padded_count(count: int, batch_size: int) -> int:
     """
     step = max(1, batch_size // 8)
     if count < step:
-        return min(1 << (count - 1).bit_length(), batch_size)
+        return min(1 << (count - 1).bit_length(), step)
     return min(-(-count // step) * step, batch_size)
 
 

@@ -222,6 +222,12 @@ def test_faceforensics_official_splits_are_read_and_pair_the_originals(tmp_path:
     assert found(dataset) == [("missing_file", "953.mp4")]
 
 
+def test_somebody_else_s_split_files_are_left_alone(tmp_path: Path) -> None:
+    make(tmp_path, "real/a.mp4")
+    (tmp_path / "train.json").write_text('[["000", "003"]]')
+    assert found(read(tmp_path)) == []
+
+
 def test_faceforensics_disagreements_are_reported(tmp_path: Path) -> None:
     odd = (
         f"{MANIPULATED}/Deepfakes/c23/videos/000_010.mp4",
