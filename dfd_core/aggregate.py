@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
+from dfd_core import commit_log
 from dfd_core.config import Aggregation
 from dfd_core.errors import OutputError
 from dfd_core.output import OutputFolder, dataset, read_table, replace_table
@@ -77,20 +79,31 @@ def _connect(out: OutputFolder, spill: str) -> duckdb.DuckDBPyConnection:
         config={"temp_directory": spill, "memory_limit": "2GB", "preserve_insertion_order": False}
     )
     db.register("manifest", read_table(out.manifest).select(MANIFEST.names))
-    db.register("plans", dataset(out.plans, VIDEO_PLAN))
     db.register("listed", dataset(out.segment_list, SEGMENT))
-    db.register("results", dataset(out.results, SEGMENT_RESULT))
+    _register_once(db, "plans", commit_log.rows(out.checkpoint("plan"), out.plans, VIDEO_PLAN), "plan_key")
+    results = commit_log.rows(out.checkpoint("segments"), out.results, SEGMENT_RESULT)
+    _register_once(db, "results", results, "segment_id")
     return db
 
 
+def _register_once(db: duckdb.DuckDBPyConnection, name: str, rows: ds.Dataset, key: str) -> None:
+    """Give `rows` a name in `db`, each `key` once.
+
+    A worker that outlives a killed run can commit a row that the next run does again. Both are the same; one counts.
+    """
+    db.register(name, rows)
+    if _one(db, f"SELECT count(*) - count(DISTINCT {key}) FROM {name}")[0]:
+        db.register(f"{name}_log", rows)
+        db.unregister(name)
+        db.execute(f"CREATE TEMP VIEW {name} AS SELECT DISTINCT ON ({key}) * FROM {name}_log")
+
+
 def _refuse_incomplete(db: duckdb.DuckDBPyConnection) -> None:
-    unplanned, missing, repeated = _one(
+    unplanned, missing = _one(
         db,
         """
-        WITH done AS (SELECT segment_id, count(*) AS n FROM results GROUP BY segment_id)
         SELECT (SELECT count(*) FROM manifest ANTI JOIN plans USING (plan_key)),
-               (SELECT count(*) FROM listed ANTI JOIN done USING (segment_id)),
-               (SELECT count(*) FROM done WHERE n > 1)
+               (SELECT count(*) FROM listed ANTI JOIN results USING (segment_id))
         """,
     )
     if unplanned or missing:
@@ -98,8 +111,6 @@ def _refuse_incomplete(db: duckdb.DuckDBPyConnection) -> None:
             f"The run is not complete: {unplanned} videos are not planned and {missing} segments are not scored. "
             "Run jobs/score.py with the same arguments to complete it."
         )
-    if repeated:
-        raise OutputError(f"The log is damaged: {repeated} segments are in it more than once")
 
 
 def _one(db: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:

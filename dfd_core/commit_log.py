@@ -42,6 +42,18 @@ def committed(checkpoint: str, id_column: str) -> pa.Array:
     return _ids(fs, files, id_column)
 
 
+def rows(checkpoint: str, data: str, schema: pa.Schema) -> ds.Dataset:
+    """Return the committed rows of folder `data` as one dataset of `schema`.
+
+    A data file without its commit is left out: a worker that outlives a killed run may still write one.
+    """
+    fs, _ = storage.filesystem(data)
+    files = [file for files in _data_files(checkpoint, data).values() for file in files]
+    if not files:
+        return ds.dataset(schema.empty_table())
+    return ds.dataset(sorted(files), schema=schema, filesystem=fs, format="parquet")
+
+
 def refuse_damage(checkpoint: str, data: str, id_column: str) -> None:
     """Check that every committed identifier has its row.
 
@@ -51,9 +63,8 @@ def refuse_damage(checkpoint: str, data: str, id_column: str) -> None:
     ids = committed(checkpoint, id_column)
     if len(ids) == 0:
         return
-    fs, path = storage.filesystem(data)
-    pending = _pending_prefixes(checkpoint)
-    files = [file for file in parquet_files(fs, path) if not _starts_with_any(file, pending)]
+    fs, _ = storage.filesystem(data)
+    files = [file for files in _data_files(checkpoint, data).values() for file in files]
     lost = pc.sum(pc.invert(pc.is_in(ids, value_set=_ids(fs, files, id_column)))).as_py()
     if lost:
         raise OutputError(
@@ -62,23 +73,25 @@ def refuse_damage(checkpoint: str, data: str, id_column: str) -> None:
         )
 
 
-def _pending_prefixes(checkpoint: str) -> tuple[str, ...]:
+def _data_files(checkpoint: str, data: str) -> dict[str, list[str]]:
+    """Return the data files of every commit; Ray names them `COMMIT-N.parquet`."""
     fs, path = storage.filesystem(checkpoint)
-    names = (file.rpartition("/")[2] for file in parquet_files(fs, path) if file.endswith(_PENDING))
-    return tuple(name.removesuffix(_PENDING) for name in names)
-
-
-def _starts_with_any(file: str, prefixes: tuple[str, ...]) -> bool:
-    return file.rpartition("/")[2].startswith(prefixes) if prefixes else False
+    names = [file.rpartition("/")[2] for file in parquet_files(fs, path) if not file.endswith(_PENDING)]
+    found: dict[str, list[str]] = {name.removesuffix(".parquet"): [] for name in names}
+    fs, path = storage.filesystem(data)
+    for file in parquet_files(fs, path):
+        commit = file.rpartition("/")[2].rpartition("-")[0]
+        if commit in found:
+            found[commit].append(file)
+    return found
 
 
 def _ids(fs: pafs.FileSystem, files: list[str], id_column: str) -> pa.Array:
     if not files:
         return pa.array([], pa.string())
+    schema = pa.schema([(id_column, pa.string())])
     try:
-        table = ds.dataset(
-            files, schema=pa.schema([(id_column, pa.string())]), filesystem=fs, format="parquet"
-        ).to_table()
+        table = ds.dataset(files, schema=schema, filesystem=fs, format="parquet").to_table()
     except (OSError, pa.ArrowException) as error:
         raise OutputError(f"The log is damaged: {storage.one_line(error)}") from error
     return table.column(id_column).combine_chunks()

@@ -113,7 +113,9 @@ class OutputFolder:
             raise OutputError(f"{self.root} cannot be written: it is a file")
         names = [info.base_name for info in fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))]
         if "run.json" not in names and set(names) - {".lock"}:
-            raise OutputError(f"{self.root} is not empty and holds no run.json: {', '.join(sorted(names)[:5])}")
+            raise OutputError(
+                f"{self.root} is not empty and holds no run.json: {', '.join(sorted(names)[:5])}"
+            )
 
     def move_aside(self) -> str:
         """Rename the folder and return its new address, which has the time in it.

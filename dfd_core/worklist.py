@@ -123,7 +123,9 @@ def list_segments(out: OutputFolder, *, num_cpus: int) -> Worklist:
     """
     with duckdb.connect(config={"preserve_insertion_order": False}) as db:
         db.register("manifest", read_table(out.manifest).select(MANIFEST.names))
-        db.register("plans", dataset(out.plans, VIDEO_PLAN))
+        plans = commit_log.rows(out.checkpoint("plan"), out.plans, VIDEO_PLAN)
+        db.register("plan_log", plans)
+        db.execute("CREATE TEMP VIEW plans AS SELECT DISTINCT ON (plan_key) * FROM plan_log")
         db.register(
             "committed",
             pa.table({"segment_id": commit_log.committed(out.checkpoint("segments"), "segment_id")}),

@@ -75,10 +75,12 @@ def make(tmp_path, plans, results, *, own=None):
     for name, values in (own or {}).items():
         manifest = manifest.append_column(name, values)
     write_table(out.manifest, manifest)
-    write_table(f"{out.plans}/a.parquet", to_table(plans, VIDEO_PLAN))
+    write_table(f"{out.plans}/a-0.parquet", to_table(plans, VIDEO_PLAN))
     write_table(f"{out.checkpoint('plan')}/a.parquet", pa.table({"plan_key": keys}))
     for position, row in enumerate(results):
-        write_table(f"{out.results}/{position}.parquet", to_table([row], SEGMENT_RESULT))
+        table = to_table([row], SEGMENT_RESULT)
+        write_table(f"{out.results}/{position}-0.parquet", table)
+        write_table(f"{out.checkpoint('segments')}/{position}.parquet", table.select(["segment_id"]))
     worklist.list_segments(out, num_cpus=2)
     return out
 
@@ -211,10 +213,19 @@ def test_an_unfinished_log_is_not_made_into_tables(tmp_path):
         finished(out)
 
 
-def test_a_segment_that_stands_twice_is_a_damaged_log(tmp_path):
+def test_a_segment_that_was_committed_twice_counts_once(tmp_path):
     out = make(tmp_path, [plan_row("a", 1)], [result_row("a", 0, {0: [0.5]})] * 2)
-    with pytest.raises(OutputError, match="damaged"):
-        finished(out)
+    finished(out)
+    assert [row["num_faces"] for row in read(out.videos)] == [1]
+    assert len(read(out.faces)) == 1
+
+
+def test_a_data_file_without_its_commit_does_not_count(tmp_path):
+    out = make(tmp_path, [plan_row("a", 1)], [result_row("a", 0, {0: [0.5]})])
+    orphan = to_table([result_row("a", 0, {0: [0.9], 26: [0.9]})], SEGMENT_RESULT)
+    write_table(f"{out.results}/orphan-0.parquet", orphan)
+    finished(out)
+    assert [row["p_fake"] for row in read(out.videos)] == [0.5]
 
 
 def test_results_of_an_older_version_of_a_video_do_not_count(tmp_path):

@@ -35,8 +35,8 @@ def commit(out, stage, column, ids):
 def with_durations(out, durations):
     rows = [plan_row(key, 1) | {"duration_s": seconds} for key, seconds in durations.items()]
     write_manifest(out, list(durations))
-    write_table(f"{out.plans}/a.parquet", to_table(rows, VIDEO_PLAN))
-    commit(out, "plan", "plan_key", list(durations))
+    write_table(f"{out.plans}/a-0.parquet", to_table(rows, VIDEO_PLAN))
+    write_table(f"{out.checkpoint('plan')}/a.parquet", pa.table({"plan_key": list(durations)}))
 
 
 def test_only_videos_without_a_committed_plan_are_to_be_planned(out):
@@ -73,7 +73,8 @@ def test_blocks_are_small_enough_to_share_and_to_lose(out, segments, cpus, rows)
 def test_what_is_done_is_counted_by_segment_and_by_video(out):
     rows = [plan_row("a", 3), plan_row("b", 1), plan_row("c", 0, error="empty"), plan_row("d", 1)]
     write_manifest(out, ["a", "b", "c", "d"])
-    write_table(f"{out.plans}/a.parquet", to_table(rows, VIDEO_PLAN))
+    write_table(f"{out.plans}/a-0.parquet", to_table(rows, VIDEO_PLAN))
+    write_table(f"{out.checkpoint('plan')}/a.parquet", pa.table({"plan_key": ["a", "b", "c", "d"]}))
     commit(out, "segments", "segment_id", ["a-00000", "b-00000"])
     work = worklist.list_segments(out, num_cpus=2)
     assert (work.num_videos, work.num_unopened, work.num_segments, work.num_committed, work.num_open) == (
