@@ -34,8 +34,14 @@ def extract_segment(
 ) -> dict[str, Any]:
     """Return one row of `schemas.face_crops`.
 
-    What could be decoded before an error is in the row beside the error.
+    What could be decoded before an error is in the row beside the error. A failure of the storage is tried again first.
     """
+    return storage.retried(lambda: _extract_once(segment, config, detect, open_video))
+
+
+def _extract_once(
+    segment: Mapping[str, Any], config: ExtractConfig, detect: Detect, open_video: OpenVideo
+) -> dict[str, Any]:
     work = _Work(config, detect)
     error: VideoError | None = None
     started_cpu_s = time.process_time()

@@ -28,7 +28,14 @@ def plan_videos(
 def plan_video(
     request: dict[str, Any], config: ExtractConfig, *, open_video: OpenVideo = storage.open_video
 ) -> dict[str, Any]:
-    """Return one row of VIDEO_PLAN; a video that cannot be opened has its error in it."""
+    """Return one row of VIDEO_PLAN; a video that cannot be opened has its error in it.
+
+    A failure of the storage is tried again first.
+    """
+    return storage.retried(lambda: _plan_once(request, config, open_video))
+
+
+def _plan_once(request: dict[str, Any], config: ExtractConfig, open_video: OpenVideo) -> dict[str, Any]:
     started_s = time.perf_counter()
     facts = duration_s = None
     segments: list[plan.SegmentRange] = []

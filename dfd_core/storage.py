@@ -10,6 +10,8 @@ import os
 import posixpath
 import re
 import stat
+import time
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 from urllib.parse import parse_qsl, quote_from_bytes, unquote_to_bytes, urlsplit
@@ -27,7 +29,9 @@ from dfd_core.errors import (
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _SECRET_QUERY_KEYS = re.compile(r"(?i)(key|secret|token|signature|password|credential)")
-_REMOTE_READ_AHEAD_BYTES = 1 << 20
+
+RETRY_DELAYS_S = (0.5, 2.0, 8.0)
+"""Seconds before each further attempt at a video whose storage failed."""
 
 
 def is_remote(uri: str) -> bool:
@@ -162,6 +166,23 @@ def _open_remote(uri: str) -> BinaryIO:
     if fs.get_file_info(path).type != pafs.FileType.File:
         raise FileNotFoundError(uri)
     return cast(BinaryIO, fs.open_input_file(path))
+
+
+def retried(
+    attempt: Callable[[], dict[str, Any]], *, delays_s: Sequence[float] = RETRY_DELAYS_S
+) -> dict[str, Any]:
+    """Return the row of `attempt`, made again after each delay for as long as the storage is what failed.
+
+    Args:
+        attempt: Makes a row with an `error_kind`.
+        delays_s: Seconds to wait before each further attempt.
+    """
+    for delay_s in delays_s:
+        row = attempt()
+        if row["error_kind"] != VideoStorageError.kind:
+            return row
+        time.sleep(delay_s)
+    return attempt()
 
 
 def read_bytes(uri: str) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from math import atan2, degrees, hypot
 from typing import Any, BinaryIO, NoReturn, cast
 
@@ -24,7 +24,7 @@ from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from dfd_core.errors import (
@@ -70,6 +70,16 @@ _MAY_SKIP = ("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8")
 """Codecs whose decoder leaves out a frame that no other refers to, packet by packet, when asked to."""
 _NAMED_ONCE = ("h264", "mpeg4")
 """Codecs whose encoder may name itself in the first packet only."""
+_KEPT_PRIMARIES = (
+    ColorPrimaries.UNSPECIFIED,
+    ColorPrimaries.BT709,
+    ColorPrimaries.BT470M,
+    ColorPrimaries.BT470BG,
+    ColorPrimaries.SMPTE170M,
+    ColorPrimaries.SMPTE240M,
+)
+_HDR_TRANSFERS = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
+_KNOWN_PRIMARIES, _KNOWN_TRANSFERS = frozenset(map(int, ColorPrimaries)), frozenset(map(int, ColorTrc))
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 _FAULTS = (FFmpegError, ValueError, LookupError, ArithmeticError, RuntimeError)
 """What PyAV was seen to raise on damaged files, beside `MemoryError`. Caught around single calls of it only."""
@@ -122,7 +132,9 @@ def probe(file: BinaryIO, *, max_pixels: int | None = None) -> VideoFacts:
     with _opened(file, max_pixels) as video:
         stream, context = video.stream, video.context
         width, height, pixel_format = context.width, context.height, context.pix_fmt
-        first = video.first_frame()
+        first = next(
+            filter(None, map(video.frame_shown_first, islice(video.packets(), _NUM_HEAD_PACKETS))), None
+        )
         rotation_deg = _rotation_deg(first) if first else 0
         is_turned = rotation_deg in (90, 270)
         return VideoFacts(
@@ -153,11 +165,9 @@ def index_frames(file: BinaryIO, *, max_pixels: int | None = None) -> FrameIndex
         fault = video.fault(packets)
     whole = [packet for packet in packets if packet.is_whole]
     pts = pts_in_order(whole)
-    if pts:
-        with _opened(file, max_pixels) as video:
-            if video.begins_with(pts[0]):
-                end = max(packet.pts + packet.duration for packet in whole if packet.pts is not None)
-                return _frame_index(pts, end, video.time_base, is_exact=True, fault=fault)
+    if pts and video.begins_with(pts[0]):
+        end = max(packet.pts + packet.duration for packet in whole if packet.pts is not None)
+        return _frame_index(pts, end, video.time_base, is_exact=True, fault=fault)
     return _counted_index(file, max_pixels, fault)
 
 
@@ -329,6 +339,7 @@ class _Video:
     is_lost: bool = False
     """Seeking led past the keyframe that was needed."""
     last_end_s: float = 0.0
+    first_frame: VideoFrame | None = None
 
     @property
     def is_mp4(self) -> bool:
@@ -442,28 +453,31 @@ class _Video:
             yield from self.decode(packet)
         yield from self.decode(None)
 
-    def first_frame(self) -> VideoFrame | None:
-        """Return one of the first frames, not for its pixels; None if the beginning does not decode."""
+    def frame_shown_first(self, packet: Packet[VideoStream]) -> VideoFrame | None:
+        """Return the first frame that comes of `packet`, one of the first, for its properties but not its pixels."""
         self.context.options = {**self.context.options, "skip_loop_filter": "all", "skip_idct": "all"}
-        for _, packet in zip(range(_NUM_HEAD_PACKETS), self.packets(), strict=False):
-            frames = self.decode(packet)
-            if not packet.is_discard:
-                frames += self.decode(None)
-                self.context.flush_buffers()
-            if frames:
-                return frames[0]
-        return None
+        frames = self.decode(packet)
+        if not packet.is_discard:
+            frames += self.decode(None)
+            self.context.flush_buffers()
+        return frames[0] if frames else None
 
     def begins_with(self, pts: int) -> bool:
-        """Return whether the first packet gives a whole frame, not interlaced, that is shown at `pts`."""
-        frame = self.first_frame()
-        return frame is not None and frame.pts == pts and not frame.interlaced_frame and not self.is_broken
+        """Return whether the first frame that `packet_facts` met is whole, not interlaced, and shown at `pts`."""
+        first = self.first_frame
+        return first is not None and first.pts == pts and not first.interlaced_frame and not self.is_broken
 
     def frame_at(self, position: FramePosition, frame: VideoFrame) -> Frame:
         """Return `frame` as RGB, upright: converted by swscale with OpenCV's settings, so that the bits are equal."""
+        primaries, transfer = _target_colors(frame)
         try:
             bgr = self.reformatter.reformat(
-                frame, format="bgr24", interpolation=Interpolation.BICUBIC, threads=1
+                frame,
+                format="bgr24",
+                interpolation=Interpolation.BICUBIC,
+                dst_color_primaries=primaries,
+                dst_color_trc=transfer,
+                threads=1,
             )
         except MemoryError as error:
             raise _out_of_memory() from error
@@ -481,6 +495,7 @@ class _Video:
         others = [
             stream for stream in self.container.streams if self.is_timed and stream.index != self.stream.index
         ]
+        num_packets = 0
         for packet in self.packets(*others):
             if self.is_timed and packet.pts is not None:
                 self.last_end_s = max(
@@ -490,6 +505,9 @@ class _Video:
                 continue
             if packet.has_sidedata("encryption_info"):
                 raise VideoUndecodableError("The video is encrypted")
+            if self.first_frame is None and num_packets < _NUM_HEAD_PACKETS:
+                self.first_frame = self.frame_shown_first(packet)
+            num_packets += 1
             yield PacketFacts(
                 pts=packet.pts,
                 duration=packet.duration or 0,
@@ -635,3 +653,21 @@ def _rotation_deg(frame: VideoFrame) -> int:
     if 0.0 in scales:
         return 0
     return round(degrees(atan2(matrix[1] / scales[1], matrix[0] / scales[0]))) % 360
+
+
+def _target_colors(frame: VideoFrame) -> tuple[ColorPrimaries | None, ColorTrc | None]:
+    """Return what to convert the colours of `frame` to, None to leave them: wide gamuts and HDR become BT.709.
+
+    OpenCV leaves the choice to swscale, which PyAV keeps from choosing; so swscale's rule is repeated here.
+    """
+    if frame.color_primaries not in _KNOWN_PRIMARIES or frame.color_trc not in _KNOWN_TRANSFERS:
+        return None, None
+    primaries, transfer = ColorPrimaries(frame.color_primaries), ColorTrc(frame.color_trc)
+    is_wide, is_hdr = primaries not in _KEPT_PRIMARIES, transfer in _HDR_TRANSFERS
+    if not is_wide and not is_hdr:
+        return None, None
+    is_unknown = transfer == ColorTrc.UNSPECIFIED
+    return (
+        ColorPrimaries.BT709 if is_wide or primaries == ColorPrimaries.UNSPECIFIED else primaries,
+        ColorTrc.BT709 if is_hdr or is_unknown else transfer,
+    )

@@ -9,6 +9,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+from dfd_core.errors import DfdError, OutputError
+from dfd_core.storage import one_line
+
 LOG = logging.getLogger("dfd")
 _MAX_BLOCK_BYTES = 64 << 20
 _OBJECT_STORE_BYTES = 2 << 30
@@ -104,7 +107,38 @@ def _set_data_context(*, verbose: bool) -> None:
     context.print_on_execution_start = verbose
     if not verbose:
         for name in ("ray.data", "ray"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # an error is raised as well, and told once
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn what a worker raised into the project's own error, which the user sees as one line.
+
+    Raises:
+        DfdError: A worker raised it, or the operating system refused a read or a write.
+    """
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except (RayError, OSError) as error:
+        for cause in _causes(error):
+            if isinstance(cause, DfdError):
+                raise type(cause)(str(cause)) from error
+            if isinstance(cause, OSError) and not isinstance(cause, RayError):
+                raise OutputError(
+                    f"The results cannot be written: {one_line(cause.strerror or cause)}"
+                ) from error
+        raise
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield `error` and what it was raised from, the root first."""
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = getattr(error, "cause", None) or error.__cause__ or error.__context__  # type: ignore[assignment]
+    yield from reversed([link for link in chain if isinstance(link, BaseException)])
 
 
 def cluster_cpus() -> int:

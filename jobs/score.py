@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from dfd_core import commit_log, manifest, storage, worklist  # noqa: E402
 from dfd_core.aggregate import Counts, finish  # noqa: E402
 from dfd_core.bundle import ModelCard, resolve_model  # noqa: E402
 from dfd_core.config import PRECISIONS, Aggregation, ExtractConfig, Limits, Sampling, as_json  # noqa: E402
-from dfd_core.errors import ERROR_KINDS, DfdError, RequestError  # noqa: E402
+from dfd_core.errors import ERROR_KINDS, DfdError, OutputError, RequestError  # noqa: E402
 from dfd_core.output import OutputFolder  # noqa: E402
 from dfd_core.run_record import RunRecord  # noqa: E402
 from jobs.summary import print_summary  # noqa: E402
@@ -105,13 +105,13 @@ def run(request: ScoreRequest) -> int:
         record.write(out)
         try:
             counts = _score(stack, out, request, config, card, source, record)
-        except KeyboardInterrupt:
-            record.end("interrupted", wall_s=round(time.monotonic() - started_s, 1))
-            record.write(out)
-            raise
-        except BaseException:
-            record.end("broken", wall_s=round(time.monotonic() - started_s, 1))
-            record.write(out)
+        except BaseException as error:
+            outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "broken"
+            record.end(outcome, wall_s=round(time.monotonic() - started_s, 1), error=storage.one_line(error))
+            with suppress(
+                OutputError
+            ):  # on a full disk this fails too, and the first error is the one to tell
+                record.write(out)
             raise
         failed = counts.videos["failed"]
         too_many = failed > request.max_failed * counts.num_videos

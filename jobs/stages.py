@@ -15,6 +15,7 @@ from ray.data.checkpoint import CheckpointConfig
 from dfd_core import probe, storage
 from dfd_core.config import ExtractConfig
 from dfd_core.output import OutputFolder
+from jobs.runtime import plain_errors
 
 _PLAN_BLOCK_ROWS = 64
 _CPUS_PER_WRITER = 8
@@ -74,9 +75,10 @@ def write(dataset: Dataset, folder: str, *, num_cpus: int) -> None:
     # A write takes no CPU of its own: it would wait for one behind every extraction that is already queued. So their
     # number must be bounded instead, for each is a process.
     writers = max(1, num_cpus // _CPUS_PER_WRITER)
-    dataset.write_parquet(
-        path, filesystem=fs, mode="append", ray_remote_args={"num_cpus": 0}, concurrency=writers
-    )
+    with plain_errors():
+        dataset.write_parquet(
+            path, filesystem=fs, mode="append", ray_remote_args={"num_cpus": 0}, concurrency=writers
+        )
 
 
 _ARROW: dict[str, Any] = {"batch_format": "pyarrow", "num_cpus": 1, "zero_copy_batch": True}

@@ -1,10 +1,11 @@
 import pytest
 
-from dfd_core import plan, schemas
+from dfd_core import plan, schemas, storage
 from dfd_core.config import ExtractConfig, Limits, Sampling
+from dfd_core.errors import VideoStorageError
 from dfd_core.extract import extract_segments
 from dfd_core.faces import FrontalFaceDetector
-from dfd_core.probe import plan_videos
+from dfd_core.probe import plan_video, plan_videos
 from dfd_core.schemas import REQUEST, SEGMENT, VIDEO_PLAN, to_table
 from tests.reference import seed_loop
 
@@ -108,3 +109,28 @@ def test_a_margin_widens_the_crop_and_not_the_stored_box(clip_folder, detect):
     wide = faces_of(extract(clip_folder / "good_a.mp4", detect, ExtractConfig(margin=0.3, crop_px=96)))
     assert [face["left"] for face in wide] == [face["left"] for face in plain]
     assert {len(face["crop"]) for face in wide} == {96 * 96 * 3}
+
+
+class FlakyStorage:
+    """Opens videos as the real thing does, after failing a number of times."""
+
+    def __init__(self, failures):
+        self.failures = failures
+        self.opened = 0
+
+    def __call__(self, uri):
+        self.opened += 1
+        if self.opened <= self.failures:
+            raise VideoStorageError("The storage failed: it is busy")
+        return storage.open_video(uri)
+
+
+@pytest.mark.parametrize(("failures", "kind"), [(0, None), (2, None), (99, "storage")])
+def test_a_storage_that_fails_for_a_while_is_asked_again(clip_folder, monkeypatch, failures, kind):
+    monkeypatch.setattr(storage.retried, "__kwdefaults__", {"delays_s": (0.0, 0.0, 0.0)})
+    flaky = FlakyStorage(failures)
+    row = plan_video(
+        {"plan_key": "k", "uri": str(clip_folder / "good_a.mp4")}, ExtractConfig(), open_video=flaky
+    )
+    assert row["error_kind"] == kind
+    assert flaky.opened == min(failures, 3) + 1
