@@ -76,10 +76,13 @@ def outcome(
     }
 
 
-def failed_segment(segment: Mapping[str, Any], error: VideoError) -> dict[str, Any]:
-    """Return the row of a segment of which nothing could be had, because the process that decoded it was lost."""
+def failed_segment(segment: Mapping[str, Any], error: VideoError, *, lost_s: float) -> dict[str, Any]:
+    """Return the row of a segment of which nothing could be had, because the process that decoded it was lost.
+
+    Its `lost_s` seconds count as decoding.
+    """
     wanted = len(segment["frame_indices"] or ())
-    seconds = {step.name: 0.0 for step in schemas.SECONDS}
+    seconds = {step.name: 0.0 for step in schemas.SECONDS} | {"decode_s": lost_s}
     return {
         **outcome(segment, error, num_frames_wanted=wanted),
         "extract_seconds": seconds,
@@ -104,7 +107,7 @@ class _Work:
         positions, fault = sample_positions(file, segment, self.config)
         self.num_frames_wanted = len(positions)
         lap.add("seek_s")
-        for frame in video.decode_frames(file, positions):
+        for frame in video.decode_frames(file, positions, max_pixels=self.config.limits.max_pixels):
             lap.add("decode_s")
             found = self.detect(frame.rgb)
             lap.add("detect_s")
@@ -156,6 +159,6 @@ def sample_positions(
     if segment["frame_indices"] is not None:
         listed = zip(segment["frame_indices"], segment["frame_pts"], segment["frame_times_s"], strict=True)
         return [video.FramePosition(index, pts, time_s) for index, pts, time_s in listed], None
-    index = video.index_frames(file)
+    index = video.index_frames(file, max_pixels=config.limits.max_pixels)
     chosen: npt.NDArray[np.int64] = plan.sampled_frames(config.sampling, index.times_s, fps=segment["fps"])
     return index.positions(chosen.tolist()), index.fault

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import inspect
 import os
 import platform
@@ -28,6 +29,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from dfd_core.bundle import (
     MODEL_FILENAME,
@@ -43,6 +45,12 @@ from dfd_core.preprocess import SCALE_STEPS, check_crops
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 DOWNLOAD_TIMEOUT_S = 10.0
+
+_INPUT = "crops"
+_OUTPUT = "raw_outputs"
+_GRAPH_VERSION = 1  # raise it whenever a model's finished graph changes
+_MAX_KEPT_GRAPHS = 4
+_MAX_GRAPH_BYTES = (1 << 31) - (64 << 20)  # a protocol buffer holds at most 2 GiB
 
 
 def build_classifier(
@@ -161,7 +169,12 @@ class Predictor:
 
 
 def load_predictor(
-    source: ModelSource, *, precision: str = "auto", batch_size: int = 64, num_threads: int | None = None
+    source: ModelSource,
+    *,
+    precision: str = "auto",
+    batch_size: int = 64,
+    num_threads: int | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
 ) -> Predictor:
     """Return a predictor of `source`, the same numbers as calling the model on `to_model_input(crops)`.
 
@@ -172,6 +185,9 @@ def load_predictor(
         batch_size: The most crops that one run of the model takes.
         num_threads: CPU threads for this process; None for one a core. It must be set by the first use of
             TensorFlow in the process.
+        cache_dir: Where to keep finished graphs (half or all of the model's size each, the last few of them), which
+            saves building the model next time; None to keep none. Whoever can write there decides what runs here,
+            so it must be the user's own.
 
     Raises:
         ModelError: The model cannot be loaded, or does not turn one image into one or two numbers.
@@ -184,11 +200,13 @@ def load_predictor(
         raise ValueError(f"Expected a batch_size of at least 1. Received: {batch_size}")
     device = _prepare_device(num_threads)
     chosen = _auto_precision(device) if precision == "auto" else precision
-    model = load_model(source)
-    graph = _traced(model, source.card)
-    del model
-    run = _compiled(_rewritten(graph, chosen), graph.output, num_threads)
-    return Predictor(source.card, chosen, device, batch_size, run)
+    cached = None if cache_dir is None else Path(cache_dir) / f"{_cache_key(source, chosen)}.pb"
+    graph_def = None if cached is None else _read_graph(cached, source)
+    if graph_def is None:
+        graph_def = _rewritten(_traced(load_model(source), source.card), chosen)
+        if cached is not None:
+            _keep_graph(graph_def, cached)
+    return Predictor(source.card, chosen, device, batch_size, _compiled(graph_def, num_threads))
 
 
 def p_fake_of(outputs: npt.NDArray[np.float32], card: ModelCard) -> npt.NDArray[np.float32]:
@@ -337,6 +355,42 @@ def _auto_precision(device: str) -> str:
     return "bfloat16" if "avx512_bf16" in cpu_info or "amx_bf16" in cpu_info else "float32"
 
 
+def _cache_key(source: ModelSource, precision: str) -> str:
+    """Return what decides a finished graph, hashed."""
+    card = source.card
+    preprocessing = (card.input_size, card.color, card.scale, card.mean, card.std, len(card.classes))
+    versions = (_GRAPH_VERSION, tf.__version__, keras.__version__)
+    text = repr(
+        (source.backbone or card.sha256 or sha256_of(str(source.path)), preprocessing, precision, versions)
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _read_graph(path: Path, source: ModelSource) -> Any:
+    """Return the kept GraphDef, or None; the model's file is checked all the same."""
+    try:
+        graph_def = tf.compat.v1.GraphDef.FromString(path.read_bytes())
+    except (OSError, DecodeError):
+        return None
+    if source.path is not None:
+        check_model_file(source.path, source.card.sha256)
+    with contextlib.suppress(OSError):
+        os.utime(path)  # used just now
+    return graph_def
+
+
+def _keep_graph(graph_def: Any, path: Path) -> None:
+    """Write a graph beside and rename it; drop all but the last used. A cache that cannot be written is none."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".graph-", delete=False) as file:
+            file.write(graph_def.SerializeToString())
+        os.replace(file.name, path)
+        kept = sorted(path.parent.glob("*.pb"), key=lambda entry: entry.stat().st_mtime, reverse=True)
+        for old in kept[_MAX_KEPT_GRAPHS:]:
+            old.unlink()
+
+
 @dataclasses.dataclass(slots=True)
 class _Graph:
     """A graph under construction: nodes in topological order, and constants as arrays beside them.
@@ -345,7 +399,7 @@ class _Graph:
         nodes: name → NodeDef; data inputs only, output 0 written as the bare name.
         values: name → array, for constants that are no nodes.
         floats: The tensors of dtype float32.
-        output: Name of the model's output, float32. Its input is the uint8 placeholder `crops`.
+        output: Name of the model's output, float32. Its input is the uint8 placeholder `_INPUT`.
         library: Functions that nodes call.
         versions: Of the graph format.
     """
@@ -369,12 +423,12 @@ def _traced(model: Any, card: ModelCard) -> _Graph:
         outputs, _ = model.stateless_call(
             weights[:num_trainable], weights[num_trainable:], images, training=False
         )
-        return tf.identity(tf.cast(_only_output(outputs, card), tf.float32), name="p")
+        return tf.identity(tf.cast(_only_output(outputs, card), tf.float32))
 
     specs = [
         tf.TensorSpec(variable.shape, variable.dtype, name=f"w{i}") for i, variable in enumerate(variables)
     ]
-    crops = tf.TensorSpec((None, size, size, 3), tf.uint8, name="crops")
+    crops = tf.TensorSpec((None, size, size, 3), tf.uint8, name=_INPUT)
     with _as_model_error(f"The model cannot be run on {size}×{size} RGB images"):
         function = tf.function(forward, autograph=False).get_concrete_function(crops, specs)
     arrays = [np.asarray(value) for value in (*variables, *function.captured_inputs)]
@@ -582,6 +636,11 @@ def _to_graph_def(graph: _Graph) -> Any:
     for name, node in reversed(graph.nodes.items()):
         if name in needed:
             needed.update(ref if ref in graph.values else ref.split(":")[0] for ref in node.input)
+    size = sum(array.nbytes for ref, array in graph.values.items() if ref in needed)
+    if size > _MAX_GRAPH_BYTES:
+        raise ModelError(
+            f"The model is too large. Expected at most 2 GiB of weights. Received: {size / 2**30:.1f} GiB"
+        )
     graph_def = tf.compat.v1.GraphDef(library=graph.library, versions=graph.versions)
     for ref, array in graph.values.items():
         if ref in needed:
@@ -592,6 +651,8 @@ def _to_graph_def(graph: _Graph) -> Any:
             del node.input[:]
             node.input.extend(inputs)
             graph_def.node.append(node)
+    output = graph_def.node.add(name=_OUTPUT, op="Identity", input=[graph.output])
+    output.attr["T"].type = tf.float32.as_datatype_enum
     return graph_def
 
 
@@ -604,7 +665,7 @@ def _add_constant(graph_def: Any, name: str, array: npt.NDArray[Any]) -> None:
     tensor.tensor_content = np.ascontiguousarray(array).tobytes()
 
 
-def _compiled(graph_def: Any, output: str, num_threads: int | None) -> Any:
+def _compiled(graph_def: Any, num_threads: int | None) -> Any:
     """Return a function from uint8 crops to the float32 outputs of `graph_def`, run in a session of its own."""
     graph = tf.Graph()
     with graph.as_default():
@@ -615,4 +676,4 @@ def _compiled(graph_def: Any, output: str, num_threads: int | None) -> Any:
     config.graph_options.rewrite_options.optimizers.append("remap")
     config.graph_options.rewrite_options.meta_optimizer_iterations = 1
     session = tf.compat.v1.Session(graph=graph, config=config)
-    return session.make_callable(f"{output}:0", ["crops:0"])
+    return session.make_callable(f"{_OUTPUT}:0", [f"{_INPUT}:0"])

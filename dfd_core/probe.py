@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
 from dfd_core import plan, storage, video
 from dfd_core.config import ExtractConfig
-from dfd_core.errors import UnexpectedError, VideoError, VideoTooLongError
+from dfd_core.errors import UnexpectedError, VideoError, VideoOutOfMemoryError, VideoTooLongError
 from dfd_core.schemas import VIDEO_PLAN, to_table
 
 OpenVideo = Callable[[str], BinaryIO]
@@ -46,6 +46,8 @@ def _plan_once(request: dict[str, Any], config: ExtractConfig, open_video: OpenV
             duration_s, segments, error = _segments(file, facts, config)
     except VideoError as expected:
         error = expected
+    except MemoryError:
+        error = VideoOutOfMemoryError("Opening the video needs more memory than there is")
     except Exception as fault:  # a fault of ours must cost one row, not the archive
         error = UnexpectedError(f"{type(fault).__name__}: {storage.one_line(fault)}")
     return {
@@ -61,6 +63,18 @@ def _plan_once(request: dict[str, Any], config: ExtractConfig, open_video: OpenV
     }
 
 
+def failed_plan(request: Mapping[str, Any], error: VideoError, *, lost_s: float) -> dict[str, Any]:
+    """Return the row of a video of which nothing is known, because the process that opened it was lost."""
+    return {
+        "plan_key": request["plan_key"],
+        **dict.fromkeys(("fps", "duration_s", "width", "height")),
+        "error_kind": error.kind,
+        "error_message": storage.one_line(error),
+        "probe_s": lost_s,
+        "segments": [],
+    }
+
+
 def _segments(
     file: BinaryIO, facts: video.VideoFacts, config: ExtractConfig
 ) -> tuple[float | None, list[plan.SegmentRange], VideoError | None]:
@@ -71,7 +85,7 @@ def _segments(
     _refuse_long(facts.duration_s, config)
     if facts.duration_s is not None and facts.duration_s <= config.segment_s:
         return facts.duration_s, [plan.WHOLE_VIDEO], None
-    index = video.index_frames(file)
+    index = video.index_frames(file, max_pixels=config.limits.max_pixels)
     _refuse_long(index.duration_s, config)
     if not index.is_exact or index.duration_s <= config.segment_s:
         return index.duration_s, [plan.WHOLE_VIDEO], None

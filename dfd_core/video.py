@@ -130,8 +130,8 @@ def probe(file: BinaryIO, *, max_pixels: int | None = None) -> VideoFacts:
             storage or out_of_memory.
     """
     with _opened(file, max_pixels) as video:
-        stream, context = video.stream, video.context
-        width, height, pixel_format = context.width, context.height, context.pix_fmt
+        stream, width, height = video.stream, video.width, video.height
+        rate = stream.average_rate or stream.guessed_rate
         first = next(
             filter(None, map(video.frame_shown_first, islice(video.packets(), _NUM_HEAD_PACKETS))), None
         )
@@ -140,11 +140,11 @@ def probe(file: BinaryIO, *, max_pixels: int | None = None) -> VideoFacts:
         return VideoFacts(
             container=video.container.format.name,
             codec=video.codec,
-            pixel_format=pixel_format or context.pix_fmt or "unknown",
+            pixel_format=video.context.pix_fmt or "unknown",
             width=height if is_turned else width,
             height=width if is_turned else height,
             rotation_deg=rotation_deg,
-            fps=float(stream.average_rate) if stream.average_rate else None,
+            fps=float(rate) if rate else None,
             duration_s=_duration_s(video),
             num_frames_from_header=stream.frames or None,
         )
@@ -326,6 +326,9 @@ class _Video:
     context: VideoCodecContext
     codec: str
     time_base: Fraction
+    width: int
+    """Pixels, as stored. A frame of another size, later in the video, is scaled to this one, as OpenCV does."""
+    height: int
     reformatter: VideoReformatter = field(default_factory=VideoReformatter)
     num_frames: int = 0
     """Frames that came out of the decoder."""
@@ -473,7 +476,9 @@ class _Video:
         try:
             bgr = self.reformatter.reformat(
                 frame,
-                format="bgr24",
+                self.width,
+                self.height,
+                "bgr24",
                 interpolation=Interpolation.BICUBIC,
                 dst_color_primaries=primaries,
                 dst_color_trc=transfer,
@@ -537,8 +542,7 @@ class _Video:
         if declared is not None and declared > self.file.size + 1:
             return num_read < num_expected or self.stream.frames == 0
         header_s = (self.container.duration or 0) / av.time_base
-        start_s = (self.container.start_time or 0) / av.time_base
-        return self.is_timed and self.last_end_s - start_s < 0.95 * header_s - 1.0
+        return self.is_timed and self.last_end_s < 0.95 * header_s - 1.0
 
     def undecodable(self) -> VideoUndecodableError:
         return VideoUndecodableError("The file opens as a video, but not one frame of it decodes")
@@ -591,15 +595,20 @@ def _opened(file: BinaryIO, max_pixels: int | None) -> Generator[_Video]:
         container.flags &= ~_AVFMT_FLAG_GENPTS
         stream = _chosen_stream(container)
         context = stream.codec_context
-        num_pixels = context.width * context.height
-        if max_pixels is not None and num_pixels > max_pixels:
-            raise VideoTooLargeError(
-                f"A frame has {context.width} x {context.height} pixels, the limit is {max_pixels}"
-            )
+        width, height = context.width, context.height
+        if max_pixels is not None and width * height > max_pixels:
+            raise VideoTooLargeError(f"A frame has {width} x {height} pixels, the limit is {max_pixels}")
         context.thread_count = 1
         context.options = limits
         yield _Video(
-            source, container, stream, context, context.codec.canonical_name, Fraction(stream.time_base or 1)
+            source,
+            container,
+            stream,
+            context,
+            codec=context.codec.canonical_name,
+            time_base=Fraction(stream.time_base or 1),
+            width=width,
+            height=height,
         )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
 import json
@@ -70,7 +71,7 @@ def saved(model, folder, **fields):
 
 def spread(model, images, gain=2.0):
     """Set the last layer so that its probabilities for `images` spread over (0, 1)."""
-    features = keras.Model(model.inputs, model.layers[-1].input).predict(images, verbose=0)
+    features = keras.Model(model.inputs, model.layers[-1].input)(images, training=False).numpy()
     centred = features - features.mean(axis=0)
     direction = np.linalg.svd(centred, full_matrices=False)[2][0]
     sides = np.float32([-0.5, 0.5] if model.output_shape[-1] == 2 else [1.0])
@@ -95,14 +96,14 @@ def binary(tmp_path_factory):
 def inception(tmp_path_factory):
     """The default classifier with settled statistics and spread outputs, its crops and Keras' own answer."""
     folder = tmp_path_factory.mktemp("inception")
-    crops = make_crops(24, 128)
+    crops = make_crops(12, 128)
     card = ModelCard("inception")
     images = to_model_input(crops, card)
     model = build_classifier(weights=None)
     settle_batch_norms(model, images)
     spread(model, images)
     save_bundle(model, card, folder)
-    return resolve_model(folder), crops, model.predict(images, verbose=0)[:, 0]
+    return resolve_model(folder), crops, model(images, training=False).numpy()[:, 0]
 
 
 OTHER_PROCESS = """
@@ -353,6 +354,58 @@ def test_constants_on_either_side_of_an_operation_fold_into_the_convolution(tmp_
 
     expected = model.predict(to_model_input(crops, source.card), verbose=0)[:, 0]
     np.testing.assert_allclose(p_fake, expected, atol=1e-5)
+
+
+def test_a_kept_graph_gives_the_same_scores_and_is_used(binary, tmp_path):
+    source, crops = resolve_model(binary[2]), make_crops(5, 96)
+    first = load_predictor(source, precision="bfloat16", cache_dir=tmp_path / "graphs")(crops)
+    (kept,) = (tmp_path / "graphs").iterdir()
+    written_ns = kept.stat().st_ctime_ns
+
+    again = load_predictor(source, precision="bfloat16", cache_dir=tmp_path / "graphs")(crops)
+
+    np.testing.assert_array_equal(again, first)
+    assert list((tmp_path / "graphs").iterdir()) == [kept]
+    assert kept.stat().st_ctime_ns > written_ns  # touched, not written again
+    assert kept.stat().st_mode & 0o077 == 0
+
+
+def test_another_card_precision_or_model_has_a_graph_of_its_own(binary, tmp_path):
+    source, crops = resolve_model(binary[2]), make_crops(5, 96)
+    other = dataclasses.replace(source, card=dataclasses.replace(source.card, scale="x/255"))
+    for variant, precision in ((source, "float32"), (source, "bfloat16"), (other, "float32")):
+        expected = load_predictor(variant, precision=precision)(crops)
+        np.testing.assert_array_equal(
+            load_predictor(variant, precision=precision, cache_dir=tmp_path)(crops), expected
+        )
+
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_damaged_or_unwritable_cache_costs_time_only(binary, tmp_path):
+    source, crops = resolve_model(binary[2]), make_crops(5, 96)
+    expected = load_predictor(source, precision="float32", cache_dir=tmp_path)(crops)
+    (kept,) = tmp_path.iterdir()
+    kept.write_bytes(b"no graph")
+
+    np.testing.assert_array_equal(
+        load_predictor(source, precision="float32", cache_dir=tmp_path)(crops), expected
+    )
+    np.testing.assert_array_equal(
+        load_predictor(source, precision="float32", cache_dir=kept)(crops), expected
+    )
+
+
+def test_a_kept_graph_does_not_stand_in_for_a_model_that_changed(tmp_path):
+    source = saved(
+        keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(1)]), tmp_path / "m"
+    )
+    load_predictor(source, cache_dir=tmp_path / "graphs")
+    with source.path.open("ab") as file:
+        file.write(b"more")
+
+    with pytest.raises(ModelError, match="has changed since its card was written"):
+        load_predictor(source, cache_dir=tmp_path / "graphs")
 
 
 # ---- what an output means ------------------------------------------------------------------------------------------
