@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 DEMO_QUERY := SELECT video_id, label, alteration, status, num_faces, round(p_fake, 3) AS p_fake, verdict \
 	FROM 'demo/scores/videos/*.parquet' ORDER BY video_id
 
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check bench drill-kill drill-fuzz lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -15,6 +15,8 @@ help:
 	@echo "make test   run every test"
 	@echo "make check  formatting, lint, types, import contract, tests"
 	@echo "make bench  run the benchmarks"
+	@echo "make drill-kill  kill scoring runs 30 times and compare what they leave (KILLS=, SEED=)"
+	@echo "make drill-fuzz  damage 2000 copies of the videos in VIDEOS and see each end as a row (MUTANTS=, SEED=)"
 	@echo "make lock   pin every package again (UPGRADE=--upgrade takes newer ones)"
 	@echo "make clean  remove the demo and the caches, not $(VENV)"
 
@@ -40,7 +42,13 @@ check: $(INSTALLED)
 	@$(PY) -m pytest
 
 bench: $(INSTALLED)
-	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(PY) $$file; done
+	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) $$file; done
+
+drill-kill: $(INSTALLED)
+	@$(PY) -m benchmarks.drill_kill --kills $(or $(KILLS),30) --seed $(or $(SEED),1) --copies $(or $(COPIES),2)
+
+drill-fuzz: $(INSTALLED) demo/archive/manifest.csv
+	@$(PY) -m benchmarks.drill_fuzz $(or $(VIDEOS),demo/archive) --mutants $(or $(MUTANTS),2000) --seed $(or $(SEED),1)
 
 lock: $(INSTALLED)
 	@$(PIP) install uv==0.13.9

@@ -48,8 +48,8 @@ class Drill:
 def start(archive: Path, out: Path) -> subprocess.Popen[bytes]:
     """Start the scoring job in a process group of its own."""
     command = [sys.executable, "jobs/score.py", str(archive), "--model", MODEL, "--out", str(out)]
-    log = open(out.with_suffix(".log"), "ab")  # noqa: SIM115 - the process keeps it
-    return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+    with open(out.with_suffix(".log"), "ab") as log:
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
 
 
 def descendants(pid: int) -> list[int]:

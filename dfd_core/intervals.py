@@ -259,8 +259,8 @@ def _with_interval(value: float, drawn: Floats | None, num_groups: int, confiden
 
 
 def _with_caution(estimate: Estimate, name: str, num_real: int) -> Estimate:
-    target = FPR_TARGETS.get(name, 1.0)
-    if num_real >= round(1 / target):
+    target = FPR_TARGETS.get(name)
+    if target is None or num_real >= round(1 / target):
         return estimate
     text = (
         f"not resolvable: {num_real:,} real items, and {target:.1%} needs {round(1 / target):,}; "

@@ -20,11 +20,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from multiprocessing import parent_process
-from multiprocessing.context import SpawnContext, SpawnProcess, reduction, set_spawning_popen
+from multiprocessing import parent_process, reduction
+from multiprocessing.context import SpawnContext, SpawnProcess, set_spawning_popen
 from multiprocessing.popen_spawn_posix import Popen
-from multiprocessing.spawn import get_command_line, get_executable, get_preparation_data
-from multiprocessing.util import Finalize, close_fds, spawnv_passfds
+from multiprocessing.spawn import get_command_line, get_preparation_data
+from multiprocessing.util import Finalize, spawnv_passfds
 from typing import TYPE_CHECKING, Any
 
 from pebble import ProcessExpired, ProcessPool
@@ -221,7 +221,9 @@ class _Child:
             if not self._pool.active or not self._is_alive():
                 wait([future], 10 * _POLL_S)  # in which pebble tells how it ended
                 break
-        error = future.exception(0) if future.done() else ProcessExpired("", code=0)
+        if not future.done():  # it ended with status 0, which pebble does not count as a loss
+            raise VideoCrashedError(f"The decoding process {_ending(0)}")
+        error = future.exception()
         if isinstance(error, BrokenProcessPool):
             raise BrokenProcessPool("The decoding process died") from error
         if isinstance(error, ProcessExpired):
@@ -295,6 +297,8 @@ class _Popen(Popen):
     one more process per worker: nothing here needs one.
     """
 
+    _fds: list[int]
+
     def _launch(self, process: SpawnProcess) -> None:
         preparation = get_preparation_data(process.name)
         preparation.pop("init_main_from_path", None)
@@ -308,16 +312,19 @@ class _Popen(Popen):
             set_spawning_popen(None)
         self.sentinel, child_w = os.pipe()
         child_r, parent_w = os.pipe()
-        self.finalizer = Finalize(self, close_fds, (self.sentinel, parent_w))
+        self.finalizer = Finalize(self, _close, (self.sentinel, parent_w))
         try:
-            command = get_command_line(pipe_handle=child_r)
-            self.pid = spawnv_passfds(get_executable(), command, [*self._fds, child_r, child_w])
+            command: list[Any] = get_command_line(pipe_handle=child_r)
+            self.pid = spawnv_passfds(command[0], command, [*self._fds, child_r, child_w])
         finally:
-            close_fds(child_r, child_w)
-        with open(
-            parent_w, "wb", closefd=False
-        ) as file:  # OSError if the child is dead, because child_r is closed
+            _close(child_r, child_w)
+        with open(parent_w, "wb", closefd=False) as file:  # OSError if the child is dead: child_r is closed
             file.write(message.getbuffer())
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 class _Process(SpawnProcess):
