@@ -8,10 +8,11 @@ weightings at once from one sorting; the tests hold it to scikit-learn's `sample
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from dfd_core.errors import RequestError
 from dfd_core.metrics import (
@@ -19,16 +20,17 @@ from dfd_core.metrics import (
     DEFINITIONS,
     FPR_TARGETS,
     NUM_CALIBRATION_BINS,
+    Bools,
     Confusion,
     Floats,
     Scored,
     calibration_bins,
     called_fake,
     confusion,
-    equal_error_rate,
     figures,
-    tpr_at,
 )
+
+Ints = npt.NDArray[np.int64]
 
 MIN_ITEMS = 4
 """Fewer items have no figures: two of each class are the least that can be compared."""
@@ -37,7 +39,7 @@ MIN_GROUPS = 5
 MAX_UNDEFINED_SHARE = 0.05
 """Of the resamples that lack a class; with more of them there is no interval."""
 
-_WEIGHTS_AT_ONCE = 2_000_000
+_WEIGHTS_AT_ONCE = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,35 +179,86 @@ class _Ranking:
         self._sums_of = np.stack(columns, axis=1)
 
     def figures(self, weights: Floats) -> dict[str, Floats]:
-        """Return what `weighted_figures` does, for weights in the items' own order."""
+        """Return what `weighted_figures` does."""
         weights = weights[:, self.order]
         total, fake, right, right_fake, log_loss, square, *gaps = (weights @ self._sums_of).T
         real = total - fake
-        zero = np.zeros((len(weights), 1))
         above = np.cumsum(weights, axis=1)[:, self._last_of_score]
-        fakes_above = np.cumsum(weights * self._fake, axis=1)[:, self._last_of_score]
-        num_scores = np.count_nonzero(np.diff(above, axis=1, prepend=0.0), axis=1)
+        hits = np.cumsum(weights * self._fake, axis=1)[:, self._last_of_score]
+        alarms = above - hits
         with np.errstate(invalid="ignore", divide="ignore"):
-            tpr = np.hstack([zero, fakes_above / fake[:, None]])
-            fpr = np.hstack([zero, (above - fakes_above) / real[:, None]])
-            precision = np.where(above > 0, fakes_above / above, 0.0)
+            # Where a score has no weight nothing is added, and above it nothing may be above.
+            precision = hits / np.maximum(above, np.finfo(np.float64).tiny)
             found = {
                 "accuracy": right / total,
                 "log_loss": log_loss / total,
                 "brier": square / total,
                 "ece": np.abs(gaps).sum(axis=0) / total,
                 "balanced_accuracy": (right_fake / fake + (right - right_fake) / real) / 2,
-                "roc_auc": (np.diff(fpr) * (tpr[:, 1:] + tpr[:, :-1])).sum(axis=1) / 2,
-                "average_precision": (np.diff(tpr) * precision).sum(axis=1),
-                "eer": equal_error_rate(fpr, tpr),
+                "roc_auc": _area(alarms, hits) / (fake * real),
+                "average_precision": _steps(hits, precision) / fake,
+                "eer": _equal_errors(alarms, hits, real, fake),
             }
-        found |= {name: tpr_at(fpr, tpr, target) for name, target in FPR_TARGETS.items()}
+            for name, target in FPR_TARGETS.items():
+                found[name] = _at(hits, _last_within(alarms, real, target)) / fake
         both = (fake > 0) & (real > 0)
+        one_score = _at(above, _first(above, lambda cut: _at(above, cut) > 0)) == total
         for name, definition in DEFINITIONS.items():
             if definition.compares_classes:
-                defined = both & (num_scores > 1) if definition.ranks else both
+                defined = both & ~one_score if definition.ranks else both
                 found[name] = np.where(defined, found[name], np.nan)
         return found
+
+
+# Counts are (weightings, scores): what has this score or a higher one. Before the first of them lies a point of zeros.
+
+
+def _at(counts: Floats, scores: Ints) -> Floats:
+    """Return each weighting's count at its own of `scores` (weightings,); 0 at -1."""
+    found = np.take_along_axis(counts, np.clip(scores, 0, counts.shape[1] - 1)[:, None], axis=1)[:, 0]
+    return np.where(scores < 0, 0.0, found)
+
+
+def _first(counts: Floats, holds: Callable[[Ints], Bools]) -> Ints:
+    """Return each weighting's first score at which `holds`, by bisection; the number of scores where it never does.
+
+    `holds` takes a score for each weighting; it is false up to some score and true from there on.
+    """
+    low, high = np.zeros(len(counts), np.int64), np.full(len(counts), counts.shape[1])
+    while (open_ := low < high).any():
+        middle = (low + high) // 2
+        true = holds(middle)
+        low, high = np.where(open_ & ~true, middle + 1, low), np.where(open_ & true, middle, high)
+    return low
+
+
+def _last_within(alarms: Floats, real: Floats, target: float) -> Ints:
+    """Return each weighting's last score down to which at most `target` of the reals are alarms; -1 for none."""
+    return _first(alarms, lambda cut: _at(alarms, cut) / real > target) - 1
+
+
+def _area(alarms: Floats, hits: Floats) -> Floats:
+    """Return the area under the hits over the alarms, by trapezes."""
+    first = alarms[:, 0] * hits[:, 0]
+    return (first + np.einsum("ws,ws->w", np.diff(alarms), hits[:, 1:] + hits[:, :-1])) / 2
+
+
+def _steps(hits: Floats, precision: Floats) -> Floats:
+    """Return the area of the steps that `precision` makes over the hits."""
+    return hits[:, 0] * precision[:, 0] + np.einsum("ws,ws->w", np.diff(hits), precision[:, 1:])
+
+
+def _equal_errors(alarms: Floats, hits: Floats, real: Floats, fake: Floats) -> Floats:
+    """Return `metrics.equal_error_rate` of each weighting."""
+
+    def rise(cut: Ints) -> Floats:
+        return _at(alarms, cut) / real + _at(hits, cut) / fake
+
+    after = _first(hits, lambda cut: rise(cut) >= 1)
+    before = after - 1
+    part = (1 - rise(before)) / (rise(after) - rise(before))
+    fpr_before = _at(alarms, before) / real
+    return fpr_before + part * (_at(alarms, after) / real - fpr_before)
 
 
 def _resampled(scored: Scored, threshold: float, bootstrap: Bootstrap) -> dict[str, Floats]:

@@ -209,7 +209,7 @@ def figures(scored: Scored, threshold: float) -> dict[str, float]:
             "balanced_accuracy": sk.balanced_accuracy_score(labels, verdicts),
             "roc_auc": sk.roc_auc_score(labels, scores),
             "average_precision": sk.average_precision_score(labels, scores),
-            "eer": equal_error_rate(fpr, tpr)[0],
+            "eer": equal_error_rate(fpr, tpr),
         }
         found |= {name: tpr_at(fpr, tpr, target) for name, target in FPR_TARGETS.items()}
     return {name: float(value) for name, value in found.items()}
@@ -237,32 +237,25 @@ def calibration_error(is_fake: Bools, p_fake: Floats) -> float:
     return float(np.abs(gaps).sum() / len(p_fake))
 
 
-def equal_error_rate(fpr: Floats, tpr: Floats) -> Floats:
-    """Return the equal error rate of ROC curves, in [0, 1], and nan for a curve with nan.
+def equal_error_rate(fpr: Floats, tpr: Floats) -> float:
+    """Return the equal error rate of a ROC curve, in [0, 1]: where its straight segments cross TPR = 1 - FPR.
 
     Args:
-        fpr: (points,) or (curves, points), rising from 0 to 1; points in falling order of the threshold.
-        tpr: The same of the true positive rate.
+        fpr: (points,), rising from 0 to 1.
+        tpr: (points,), rising from 0 to 1.
 
-    >>> equal_error_rate(np.array([0.0, 0.0, 1.0]), np.array([0.0, 0.5, 1.0])).round(3).tolist()
-    [0.333]
+    >>> round(equal_error_rate(np.array([0.0, 0.0, 1.0]), np.array([0.0, 0.5, 1.0])), 3)
+    0.333
     """
-    fpr, tpr = np.atleast_2d(fpr), np.atleast_2d(tpr)
     rise = fpr + tpr  # 0 at the first point, 2 at the last; 1 where FPR = FNR
-    after = np.argmax(rise >= 1, axis=1)[:, None]
-    before = np.maximum(after - 1, 0)
-
-    def at(values: Floats, points: npt.NDArray[np.int64]) -> Floats:
-        return np.take_along_axis(values, points, axis=1)[:, 0]
-
-    with np.errstate(invalid="ignore", divide="ignore"):
-        part = (1 - at(rise, before)) / (at(rise, after) - at(rise, before))
-        return at(fpr, before) + part * (at(fpr, after) - at(fpr, before))
+    after = int(np.argmax(rise >= 1))
+    part = (1 - rise[after - 1]) / (rise[after] - rise[after - 1])
+    return float(fpr[after - 1] + part * (fpr[after] - fpr[after - 1]))
 
 
-def tpr_at(fpr: Floats, tpr: Floats, target: float) -> Floats:
-    """Return the largest true positive rate whose `fpr` is at most `target`, over the last axis."""
-    return np.where(fpr <= target, tpr, 0.0).max(axis=-1)
+def tpr_at(fpr: Floats, tpr: Floats, target: float) -> float:
+    """Return the largest true positive rate of the curve's points whose `fpr` is at most `target`."""
+    return float(tpr[fpr <= target].max())
 
 
 # --- thresholds ---------------------------------------------------------------------------------------------------

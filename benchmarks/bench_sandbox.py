@@ -1,0 +1,73 @@
+"""What the sandbox costs: the same clips extracted in this process and in its child, in turn.
+
+    python benchmarks/bench_sandbox.py ../shared/data/archive --clips 12 --repeats 3
+
+Prints one table: seconds of wall clock and footage seconds per second, with and without, and the ratio pair by pair.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import click
+import cv2
+
+from dfd_core.config import ExtractConfig
+from dfd_core.extract import extract_segment
+from dfd_core.faces import FrontalFaceDetector
+from dfd_core.manifest import read_source
+from dfd_core.plan import WHOLE_VIDEO, segment_id
+from dfd_core.probe import plan_video
+from dfd_core.sandbox import Sandbox
+
+DEFAULT = Path("../shared/data/archive") if Path("../shared/data/archive").is_dir() else Path("demo/archive")
+
+
+@click.command()
+@click.argument("source", default=str(DEFAULT))
+@click.option("--clips", default=12, show_default=True, help="At most so many clips, evenly taken.")
+@click.option("--repeats", default=3, show_default=True)
+def main(source: str, clips: int, repeats: int) -> None:
+    """Extract the clips of SOURCE with and without the sandbox."""
+    cv2.setNumThreads(1)
+    config = ExtractConfig()
+    uris = read_source(source).table.column("uri").to_pylist()
+    uris = uris[:: max(1, len(uris) // clips)][:clips]
+    planned = [(uri, plan_video({"plan_key": str(n), "uri": uri}, config)) for n, uri in enumerate(uris)]
+    segments = [
+        {"segment_id": segment_id(row["plan_key"], 0), "plan_key": row["plan_key"], "uri": uri}
+        | {"fps": row["fps"], "duration_s": row["duration_s"], **WHOLE_VIDEO.as_row()}
+        for uri, row in planned
+        if row["segments"]
+    ]
+    footage_s = sum(segment["duration_s"] for segment in segments)
+    detect, sandbox = FrontalFaceDetector(), Sandbox(config)
+    sandbox.extract(segments[0])  # the child starts
+    extract_segment(segments[0], config, detect)
+    plain_s: list[float] = []
+    boxed_s: list[float] = []
+    for _ in range(repeats):
+        began_s = time.perf_counter()
+        plain = [extract_segment(segment, config, detect)["faces"] for segment in segments]
+        between_s = time.perf_counter()
+        boxed = [sandbox.extract(segment)["faces"] for segment in segments]
+        plain_s.append(between_s - began_s)
+        boxed_s.append(time.perf_counter() - between_s)
+        assert plain == boxed, "the sandbox must not change a face"
+    sandbox.close()
+    ratios = [boxed / plain for plain, boxed in zip(plain_s, boxed_s, strict=True)]
+    print(f"{len(segments)} clips, {footage_s:.0f} s of footage, {repeats} repeats\n")
+    print(f"{'':<18} {'wall s (median)':>16} {'footage s per s':>16}")
+    for name, seconds in (("without sandbox", plain_s), ("with sandbox", boxed_s)):
+        print(
+            f"{name:<18} {statistics.median(seconds):>16.2f} {footage_s / statistics.median(seconds):>16.1f}"
+        )
+    print(
+        f"\nwith / without, pair by pair: median {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
