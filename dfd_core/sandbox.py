@@ -6,6 +6,7 @@ the next video gets a new child. As long as nothing happens, one child does one 
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -22,6 +23,8 @@ if TYPE_CHECKING:  # the worker itself never loads the video and face libraries
     from dfd_core.faces import Detect
     from dfd_core.probe import OpenVideo
 
+_NICER = 4
+"""Steps below the worker's priority: a model that loads beside busy cores is waited for by all of them."""
 _ANY_LENGTH_S = sys.float_info.max
 
 Row = dict[str, Any]
@@ -155,6 +158,7 @@ def _prepare(detect: Detect | None) -> None:
     from dfd_core import extract, probe  # noqa: F401
 
     cv2.setNumThreads(1)  # a worker is one core
+    os.nice(_NICER)
     if detect is not None:
         _detectors.append(detect)
 

@@ -6,12 +6,15 @@ Addresses with credentials inside are refused: they would end up in logs and in 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import posixpath
 import re
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 from urllib.parse import parse_qsl, quote_from_bytes, unquote_to_bytes, urlsplit
@@ -20,6 +23,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from dfd_core.errors import (
+    ModelError,
     RequestError,
     VideoEmptyError,
     VideoForbiddenError,
@@ -190,6 +194,37 @@ def read_bytes(uri: str) -> bytes:
     fs, path = filesystem(uri)
     with fs.open_input_stream(path) as stream:
         return cast(bytes, stream.read())
+
+
+def local_copy(uri: str) -> str:
+    """Return a local path with what is at `uri`: `uri` itself, or a copy of a remote file or folder.
+
+    The copy is made once for each machine and version (path, size and modification time of its files).
+
+    Raises:
+        ModelError: The storage cannot be read, or nothing is there.
+    """
+    if not is_remote(uri):
+        return uri
+    try:
+        fs, path = filesystem(uri)
+        info = fs.get_file_info(path)
+        infos = [info] if info.type == pafs.FileType.File else fs.get_file_info(pafs.FileSelector(path))
+        files = [file for file in infos if file.type == pafs.FileType.File]
+        version = repr([uri, *((file.path, file.size, file.mtime_ns) for file in files)])
+        folder = os.path.join(
+            tempfile.gettempdir(), "dfd-copy-" + hashlib.sha256(version.encode()).hexdigest()[:24]
+        )
+        if not (os.path.isdir(folder) and os.stat(folder).st_uid == os.getuid()):  # not what someone else put there
+            beside = tempfile.mkdtemp(prefix="dfd-copy-")
+            for file in files:
+                pafs.copy_files(file.path, os.path.join(beside, file.base_name), source_filesystem=fs)
+            with suppress(OSError):  # another process was first
+                os.rename(beside, folder)
+    except OSError as error:
+        raise ModelError(f"The model at {uri!r} cannot be read: {one_line(error)}") from error
+    name = posixpath.basename(path)
+    return os.path.join(folder, name) if info.type == pafs.FileType.File else folder
 
 
 def write_bytes(uri: str, content: bytes) -> None:

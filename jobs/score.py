@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import click
@@ -93,7 +93,7 @@ def run(request: ScoreRequest) -> int:
         RequestError: The request is unusable.
     """
     started_s = time.monotonic()
-    card = resolve_model(request.model).card
+    card = resolve_model(storage.local_copy(request.model)).card
     configuration = request.configuration(card)
     config = request.extract_config(card)
     source = manifest.read_source(request.source)
@@ -285,12 +285,11 @@ def _run_segments(
 @click.option("--max-failed", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of failed videos above which the exit status is 1.")  # fmt: skip
 @click.option("--retry-failed", metavar="[=KINDS]", help="Try the videos with an error again, all or only those of these kinds, comma-separated.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Start anew; the old results are moved aside first.")
-@click.option(
-    "--max-pixels", type=int, default=LIMITS.max_pixels, show_default=True, help="Largest frame, pixels."
-)
-@click.option(
-    "--max-duration-s", type=float, default=LIMITS.max_duration_s, show_default=True, help="Longest video, s."
-)
+@click.option("--max-pixels", type=int, default=LIMITS.max_pixels, show_default=True, help="Largest frame, pixels.")  # fmt: skip
+@click.option("--max-duration-s", type=float, default=LIMITS.max_duration_s, show_default=True, help="Longest video, s.")  # fmt: skip
+@click.option("--timeout-factor", type=float, default=LIMITS.timeout_factor, show_default=True, help="Seconds that a segment may take for each second of its duration.")  # fmt: skip
+@click.option("--timeout-floor-s", type=float, default=LIMITS.timeout_floor_s, show_default=True, help="Seconds that any segment may take.")  # fmt: skip
+@click.option("--memory-mb", type=int, default=LIMITS.memory_mb, show_default=True, help="Resident memory of each decoding process, MB.")  # fmt: skip
 @click.option("--address", help="A Ray cluster's address.  [default: RAY_ADDRESS, else this machine]")
 @click.option("--verbose", is_flag=True, help="Show what Ray and TensorFlow say.")
 def main(**flags: Any) -> None:
@@ -318,7 +317,7 @@ def _interrupt(*_: object) -> None:
 
 
 def _request(flags: dict[str, Any]) -> ScoreRequest:
-    limits = Limits(max_pixels=flags.pop("max_pixels"), max_duration_s=flags.pop("max_duration_s"))
+    limits = Limits(**{limit.name: flags.pop(limit.name) for limit in fields(Limits)})
     kinds = frozenset(filter(None, (flags.pop("retry_failed") or "").split(",")))
     if "all" in kinds:
         kinds = frozenset(ERROR_KINDS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -12,9 +12,11 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.data.checkpoint import CheckpointConfig
 
-from dfd_core import probe, storage
+from dfd_core import storage
 from dfd_core.config import ExtractConfig
 from dfd_core.output import OutputFolder
+from dfd_core.sandbox import Sandbox
+from dfd_core.schemas import VIDEO_PLAN, face_crops, to_table
 from jobs.runtime import plain_errors
 
 _PLAN_BLOCK_ROWS = 64
@@ -110,25 +112,21 @@ def _actors(num_cpus: int, num_gpus: float) -> dict[str, Any]:
 
 def plan_block(requests: pa.Table, *, config: ExtractConfig) -> pa.Table:
     """Return the plans of a block of videos."""
-    return probe.plan_videos(requests, config)
+    sandbox = _sandbox(config)
+    return to_table([sandbox.plan(row) for row in requests.to_pylist()], VIDEO_PLAN)
 
 
 def extract_block(segments: pa.Table, *, config: ExtractConfig) -> Iterator[pa.Table]:
     """Yield the face crops of a block of segments, one table a segment, so that no more than one is held."""
-    from dfd_core.extract import extract_segments
+    sandbox, schema = _sandbox(config), face_crops(config.crop_px)
+    for row in segments.to_pylist():
+        yield to_table([sandbox.extract(row)], schema)
 
-    for position in range(segments.num_rows):
-        yield extract_segments(segments.slice(position, 1), config, _detector())
 
-
-@cache
-def _detector() -> Any:
-    import cv2
-
-    from dfd_core.faces import FrontalFaceDetector
-
-    cv2.setNumThreads(1)  # a worker is one core
-    return FrontalFaceDetector()
+@lru_cache(maxsize=1)
+def _sandbox(config: ExtractConfig) -> Sandbox:
+    """Return this worker process's sandbox, whose child goes from one task to the next."""
+    return Sandbox(config)
 
 
 class ScoreBlock:
@@ -140,7 +138,7 @@ class ScoreBlock:
         from dfd_core.bundle import resolve_model
         from dfd_core.model import load_predictor
 
-        self._predict = load_predictor(resolve_model(model), precision=precision)
+        self._predict = load_predictor(resolve_model(storage.local_copy(model)), precision=precision)
         self._crop_px = crop_px
         self._tally = tally
         tally.loaded.remote(self._predict.precision, self._predict.device)

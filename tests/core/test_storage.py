@@ -104,3 +104,16 @@ def test_a_long_message_becomes_one_line():
     line = storage.one_line("a\n b\t" * 500)
     assert "\n" not in line
     assert len(line) == 300
+
+
+def test_a_remote_folder_is_copied_once_for_each_version():
+    fs, _ = storage.filesystem("memory://bundles/a")
+    fs.create_dir("/bundles/a")
+    with fs.open_output_stream("/bundles/a/card.json") as file:
+        file.write(b"{}")
+    copy = storage.local_copy("memory://bundles/a")
+    assert os.listdir(copy) == ["card.json"]
+    assert storage.local_copy("memory://bundles/a") == copy
+    with fs.open_output_stream("/bundles/a/card.json") as file:
+        file.write(b'{"threshold": 0.4}')
+    assert storage.local_copy("memory://bundles/a") != copy
