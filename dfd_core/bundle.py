@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dfd_core.errors import ModelError
+from dfd_core.config import Sampling
+from dfd_core.errors import ModelError, RequestError
 
 MODEL_FILENAME = "model.keras"
 CARD_FILENAME = "card.json"
@@ -44,7 +45,6 @@ BACKBONES = (
 """The constructors of `keras.applications`, in snake_case."""
 
 _BACKBONES_WITH_RESCALING = re.compile(r"efficientnet_b\d")
-_SAMPLING = re.compile(r"stride|interval:\d+(\.\d+)?|uniform:[1-9]\d*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _WHAT_TO_PASS = f"Pass a bundle folder, a .keras file or {UNTRAINED_PREFIX}BACKBONE"
 
@@ -113,8 +113,7 @@ class ModelCard:
         self._check(
             "threshold", _is_number(self.threshold) and 0 <= self.threshold <= 1, "a number from 0 to 1"
         )
-        sampling_ok = isinstance(self.sampling, str) and _SAMPLING.fullmatch(self.sampling) is not None
-        self._check("sampling", sampling_ok, "stride, interval:S or uniform:N")
+        self._check("sampling", _is_sampling(self.sampling), "stride, interval:S or uniform:N")
         self._check("trained", isinstance(self.trained, bool), "true or false")
         for name in ("training", "metrics", "versions", "extra"):
             self._check(name, isinstance(getattr(self, name), Mapping), "an object")
@@ -459,6 +458,13 @@ def _is_number(value: object) -> bool:
 
 def _is_triple(value: object) -> bool:
     return isinstance(value, tuple) and len(value) == 3 and all(_is_number(entry) for entry in value)
+
+
+def _is_sampling(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(Sampling.parse(value))
+    except RequestError:
+        return False
 
 
 def _are_classes(value: object) -> bool:

@@ -40,10 +40,10 @@ from dfd_core.bundle import (
     sha256_of,
     write_card,
 )
+from dfd_core.config import PRECISIONS
 from dfd_core.errors import ModelError
 from dfd_core.preprocess import SCALE_STEPS, check_crops
 
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 DOWNLOAD_TIMEOUT_S = 10.0
 
 _INPUT = "crops"
@@ -94,7 +94,8 @@ def save_bundle(model: Any, card: ModelCard, folder: str | os.PathLike[str]) -> 
     """Write `model.keras` and `card.json` into `folder` and return the card with its sha256 and versions.
 
     Both are written beside and renamed. A reader sees the old bundle or the new one or, for an instant, a model
-    whose sha256 is not the card's, which `bundle.resolve_model` refuses.
+    whose sha256 is not the card's, which `bundle.resolve_model` refuses. A compiled model takes its optimizer's
+    state along, which scoring has no use for.
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
@@ -152,10 +153,10 @@ class Predictor:
             crops: uint8 (n, card.input_size, card.input_size, 3), RGB. n may be anything, 0 too.
 
         Returns:
-            float32 (n,), in [0, 1], higher is more likely fake.
+            float32 (n,), in [0, 1], higher is more likely fake; NaN where the model returns no number.
 
         Raises:
-            ModelError: The model's output is no probability.
+            ModelError: The model's output is no probability, though the card says so.
         """
         check_crops(crops, self.card.input_size)
         starts = range(0, len(crops), self.batch_size)
@@ -217,10 +218,10 @@ def p_fake_of(outputs: npt.NDArray[np.float32], card: ModelCard) -> npt.NDArray[
         card: The bundle's card.
 
     Returns:
-        float32 (n,), in [0, 1].
+        float32 (n,), in [0, 1]; NaN where the outputs are not finite.
 
     Raises:
-        ModelError: The outputs are not finite, or are no probabilities where the card says so.
+        ModelError: The outputs are no probabilities where the card says so.
 
     Example:
         >>> p_fake_of(np.float32([[0.25]]), ModelCard("m", classes=("fake", "real"))).tolist()
@@ -228,10 +229,8 @@ def p_fake_of(outputs: npt.NDArray[np.float32], card: ModelCard) -> npt.NDArray[
         >>> p_fake_of(np.float32([[0.25, 0.75]]), ModelCard("m")).tolist()
         [0.25]
     """
-    if not np.isfinite(outputs).all():
-        raise ModelError(
-            "The model's output is not finite. Try --precision float32; else its weights are broken"
-        )
+    finite = np.all(np.isfinite(outputs), axis=1)
+    outputs = np.where(finite[:, None], outputs, 0)
     if card.output == "logit":
         outputs = _probabilities(outputs)
     if outputs.size and not (outputs.min() >= -1e-3 and outputs.max() <= 1 + 1e-3):
@@ -243,7 +242,7 @@ def p_fake_of(outputs: npt.NDArray[np.float32], card: ModelCard) -> npt.NDArray[
         p_fake = outputs[:, card.classes.index("fake")]
     else:  # Keras' binary convention: a single value is the probability of the last class.
         p_fake = outputs[:, 0] if card.classes[-1] == "fake" else 1 - outputs[:, 0]
-    return np.clip(p_fake, 0, 1).astype(np.float32)
+    return np.where(finite, np.clip(p_fake, 0, 1), np.nan).astype(np.float32)
 
 
 def padded_count(count: int, batch_size: int) -> int:
@@ -447,9 +446,10 @@ def _to_model_input(crops: Any, card: ModelCard) -> Any:
 
 def _only_output(outputs: Any, card: ModelCard) -> Any:
     """Return the outputs as (n, 1) or (n, 2), or raise ModelError."""
+    outputs = list(outputs.values()) if isinstance(outputs, dict) else outputs
     if isinstance(outputs, (list, tuple)) and len(outputs) == 1:
         outputs = outputs[0]
-    shape = None if isinstance(outputs, (list, tuple, dict)) else outputs.shape[1:]
+    shape = None if isinstance(outputs, (list, tuple)) else outputs.shape[1:]
     counts = (1, 2) if len(card.classes) == 2 else (1,)
     if shape is None or shape.num_elements() not in counts:
         expected = " or ".join(map(str, counts))

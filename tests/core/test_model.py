@@ -442,10 +442,12 @@ def test_logits_that_the_card_calls_probabilities_are_refused_with_the_remedy():
         p_fake_of(np.float32([[-3.0], [2.5]]), ModelCard("m"))
 
 
+@pytest.mark.parametrize("output", ["probability", "logit"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_an_output_that_is_no_number_is_refused(value):
-    with pytest.raises(ModelError, match="not finite"):
-        p_fake_of(np.float32([[0.5], [value]]), ModelCard("m"))
+def test_an_output_that_is_no_number_gives_none_and_spoils_no_other(output, value):
+    p_fake = p_fake_of(np.float32([[0.5, 0.5], [0.5, value]]), ModelCard("m", output=output))
+
+    np.testing.assert_array_equal(p_fake, np.float32([0.5, np.nan]))
 
 
 @pytest.mark.parametrize(
@@ -499,9 +501,7 @@ def test_the_classifier_is_the_seed_reports():
     assert model.layers[-1].activation is keras.activations.softmax
 
 
-@pytest.mark.parametrize(
-    "backbone", ["mobilenet_v3_small", "efficientnet_v2_b0", "convnext_tiny", "efficientnet_b0"]
-)
+@pytest.mark.parametrize("backbone", ["mobilenet_v3_small", "efficientnet_v2_b0", "efficientnet_b0"])
 def test_a_backbone_rescales_pixels_once_in_its_own_layers_or_in_preprocessing(backbone):
     model = build_classifier(backbone, input_size=32, weights=None)
 
@@ -512,7 +512,6 @@ def test_a_backbone_rescales_pixels_once_in_its_own_layers_or_in_preprocessing(b
 
 
 def test_the_same_seed_gives_the_same_weights_in_every_process(other_process):
-    build_classifier("mobilenet", input_size=32, weights=None)  # another model before does not matter
     here, other = (
         hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
         for model in (
