@@ -1,4 +1,4 @@
-"""A scoring run's tables joined with labels, and measured: faces and videos, all of them and part by part.
+"""A scoring run measured against labels: faces and videos, all of them and part by part.
 
 A video without a `p_fake` (`no_face`, `failed`) is counted beside the figures and enters none of them.
 """
@@ -14,73 +14,19 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from dfd_core import storage
 from dfd_core.aggregate import STATUSES
-from dfd_core.errors import ManifestError, OutputError
 from dfd_core.intervals import MIN_GROUPS, Bootstrap, Measured, Note, measure
+from dfd_core.labelled import BY, Scores, Truth
 from dfd_core.manifest import LABELS
 from dfd_core.metrics import Bools, Scored, ThresholdRule, called_fake, choose_threshold
-from dfd_core.output import OutputFolder, parquet_files
-from dfd_core.run_record import RunRecord
 
 LEVELS = ("video", "face")
-BY = ("method", "dataset", "compression")
-"""Columns whose values make parts, where a table has them."""
 MAX_PARTS = 50
 """Values of one column that are measured, those with most videos first."""
 FEW_GROUPS = 30
 
-_TRUTH = ("label", "group", *BY)
 _NAMED = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """What an evaluation reads of an output folder.
-
-    Attributes:
-        videos: `video_id status p_fake verdict`, and as text what there is of `label group method dataset compression`.
-        faces: `video_id p_fake`.
-        run: `run.json`.
-    """
-
-    videos: pa.Table
-    faces: pa.Table
-    run: dict[str, Any]
-
-    @property
-    def threshold(self) -> float:
-        """The threshold that the verdicts in `videos/` were made with, as `run.json` says.
-
-        Raises:
-            OutputError: It does not say.
-        """
-        value = self.run.get("threshold", self.run.get("model", {}).get("threshold"))
-        if not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise OutputError(f"Expected a threshold from 0 to 1 in run.json. Received: {value!r}")
-        return float(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """The scored videos that have a label, and what did not add up.
-
-    Attributes:
-        videos: One row per video with a label: `video_id status p_fake is_fake group` and what there is of `BY`;
-            `p_fake` is nan for a video that is not decided, `group` a number, an empty value of `BY` is None.
-        num_unlabelled: Rows of `videos/` without a label, which are left out.
-        without_scores: `video_id` of labels that no row of `videos/` has.
-        contradictory: `video_id` of videos labelled one way in the manifest and the other way in `videos/`.
-        has_groups: Whether any video has a group; otherwise each is its own.
-    """
-
-    videos: pd.DataFrame
-    num_unlabelled: int
-    without_scores: tuple[str, ...]
-    contradictory: tuple[str, ...]
-    has_groups: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,145 +121,6 @@ class Evaluation:
         return next(part for part in self.parts if part.level == level and part.by is None)
 
 
-# --- reading ------------------------------------------------------------------------------------------------------
-
-
-def read_scores(folder: str) -> Scores:
-    """Return what an evaluation needs of the output folder of `jobs/score.py`.
-
-    Raises:
-        OutputError: It is no output folder, it has no tables yet, or they do not fit together.
-    """
-    out = OutputFolder(folder)
-    out.refuse_missing()
-    record = RunRecord.read(out)
-    if record is None:
-        raise OutputError(f"{folder} holds no run.json: it is not the output of jobs/score.py")
-    videos = _read_columns(out.videos, ("video_id", "status", "p_fake"), ("verdict", *_TRUTH))
-    faces = _read_columns(out.faces, ("video_id", "p_fake"), ())
-    ids = videos.column("video_id")
-    if len(pc.unique(ids)) != videos.num_rows:
-        raise OutputError(f"{out.videos} holds a video_id twice")
-    if not pc.all(pc.is_in(faces.column("video_id"), value_set=ids.combine_chunks())).as_py() and len(faces):
-        raise OutputError(
-            f"{out.faces} has faces of videos that {out.videos} does not list: the tables are of different runs"
-        )
-    for address, table in ((out.videos, videos), (out.faces, faces)):
-        scores = pc.drop_null(table.column("p_fake"))
-        inside = pc.and_(pc.greater_equal(scores, 0), pc.less_equal(scores, 1))
-        if len(scores) and not pc.all(inside).as_py():
-            raise OutputError(f"{address} holds a p_fake outside 0 to 1")
-    if faces.column("p_fake").null_count:
-        raise OutputError(f"{out.faces} holds a face without p_fake")
-    return Scores(videos, faces, record.values)
-
-
-def _read_columns(folder: str, required: Sequence[str], optional: Sequence[str]) -> pa.Table:
-    fs, path = storage.filesystem(folder)
-    try:
-        files = parquet_files(fs, path)
-        if not files:
-            raise OutputError(f"{folder} holds no table: the run is not complete")
-        present = pq.read_schema(files[0], filesystem=fs).names
-        missing = [name for name in required if name not in present]
-        if missing:
-            raise OutputError(f"{folder} has no column {', '.join(missing)}")
-        names = [*required, *(name for name in optional if name in present)]
-        tables = [pq.read_table(file, columns=names, filesystem=fs, partitioning=None) for file in files]
-        table = pa.concat_tables(tables)
-        score = pa.array([], pa.float32()).type
-        types = [pa.field(name, score if name == "p_fake" else pa.string()) for name in names]
-        return table.select(names).cast(pa.schema(types))
-    except (OSError, pa.ArrowException) as error:
-        raise OutputError(f"{folder} cannot be read: {storage.one_line(error)}") from error
-
-
-# --- labels -------------------------------------------------------------------------------------------------------
-
-
-def join_labels(scores: Scores, manifest: pa.Table | None) -> Truth:
-    """Return the scored videos that have a label, joined by `video_id`.
-
-    With a manifest only its labels count, so that a part of the scored videos can be judged by listing that part. A
-    column that it lacks (`group` and those of `BY`) is taken from `videos/`.
-
-    Args:
-        scores: The run's tables.
-        manifest: As `manifest.read_source` returns it; None: the labels that `videos/` carries.
-
-    Raises:
-        ManifestError: There are no labels, or none of them is of a scored video.
-    """
-    videos = _frame(scores.videos)
-    own_labels = videos.get("label", pd.Series(None, videos.index, dtype=object))
-    without_scores: list[str] = []
-    contradictory: list[str] = []
-    if manifest is not None:
-        if "label" not in manifest.column_names:
-            raise ManifestError(f"Expected a column 'label' in the labels. Received: {manifest.column_names}")
-        given = _frame(_as_text(manifest)).set_index("video_id")
-        without_scores = list(given.index[given["label"].notna() & ~given.index.isin(videos["video_id"])])
-        for name in given.columns:
-            videos[name] = given[name].reindex(videos["video_id"]).to_numpy()
-        differs = own_labels.notna() & videos["label"].notna() & (own_labels != videos["label"])
-        contradictory = list(videos["video_id"][differs])
-    elif "label" not in videos:
-        raise ManifestError("The scores carry no labels. Give a manifest with video_id and label as --labels")
-    wrong = videos["label"][videos["label"].notna() & ~videos["label"].isin(LABELS)]
-    if len(wrong):
-        raise ManifestError(f"Expected the label {' or '.join(LABELS)}. Received: {wrong.iloc[0]!r}")
-    labelled = videos[videos["label"].notna()].reset_index(drop=True)
-    if labelled.empty:
-        raise ManifestError(_no_labels(videos, without_scores))
-    groups = labelled.get("group", pd.Series(None, labelled.index, dtype=object))
-    labelled["is_fake"] = labelled["label"] == "fake"
-    keys = [
-        ("group", group) if group is not None else ("video", video_id)
-        for group, video_id in zip(groups, labelled["video_id"], strict=True)
-    ]
-    numbers = {key: number for number, key in enumerate(sorted(set(keys)))}
-    labelled["group"] = np.array([numbers[key] for key in keys], np.int64)
-    return Truth(
-        labelled,
-        len(videos) - len(labelled),
-        tuple(without_scores),
-        tuple(contradictory),
-        has_groups=bool(groups.notna().any()),
-    )
-
-
-def _no_labels(videos: pd.DataFrame, without_scores: Sequence[str]) -> str:
-    if not without_scores or videos.empty:
-        return "No scored video has a label"
-    return (
-        f"No label is of a scored video: the labels name {without_scores[0]!r}, "
-        f"the scores {videos['video_id'].iloc[0]!r}. They are joined by video_id"
-    )
-
-
-def _as_text(manifest: pa.Table) -> pa.Table:
-    names = ["video_id", *(name for name in _TRUTH if name in manifest.column_names)]
-    try:
-        return manifest.select(names).cast(pa.schema([pa.field(name, pa.string()) for name in names]))
-    except pa.ArrowException as error:
-        raise ManifestError(f"Expected text in the columns {', '.join(names)} of the labels") from error
-
-
-def _frame(table: pa.Table) -> pd.DataFrame:
-    """Return `table` with plain Python texts, empty ones as None, as CSV cannot tell them from nothing."""
-    columns = {}
-    for name in table.column_names:
-        if name == "p_fake":
-            columns[name] = pd.Series(table.column(name).to_numpy(), dtype=np.float32)
-        else:
-            texts = [text or None for text in table.column(name).to_pylist()]
-            columns[name] = pd.Series(texts, dtype=object)
-    return pd.DataFrame(columns)
-
-
-# --- measuring ----------------------------------------------------------------------------------------------------
-
-
 def evaluate(scores: Scores, truth: Truth, *, rule: ThresholdRule | None, bootstrap: Bootstrap) -> Evaluation:
     """Return everything measured of `scores` against `truth`.
 
@@ -336,7 +143,8 @@ def evaluate(scores: Scores, truth: Truth, *, rule: ThresholdRule | None, bootst
     of_video = position.fill_null(-1).to_numpy().astype(np.int64)
     face_score = scores.faces.column("p_fake").to_numpy()[of_video >= 0]
     of_video = of_video[of_video >= 0]
-    parts, wholes = [], {}
+    parts: list[Part] = []
+    wholes: dict[str, Scored] = {}
     for by, value, contents, members in _populations(videos):
         coverage = _coverage(videos[members])
         chosen = members & decided
@@ -349,7 +157,7 @@ def evaluate(scores: Scores, truth: Truth, *, rule: ThresholdRule | None, bootst
         for level in LEVELS:
             measured = measure(items[level], threshold=threshold.value, bootstrap=bootstrap)
             parts.append(Part(level, by, value, contents, measured, coverage))
-    warnings = tuple(_warnings(scores, truth, threshold, wholes["video"]))
+    warnings = (*_run_warnings(scores, threshold), *_label_warnings(truth, wholes["video"].num_groups))
     return Evaluation(tuple(parts), wholes, truth, threshold, bootstrap, scores.run, warnings)
 
 
@@ -372,24 +180,36 @@ def _populations(videos: pd.DataFrame) -> Iterator[tuple[str | None, str | None,
     yield None, None, "every labelled item", np.ones(len(videos), np.bool_)
     is_fake = videos["is_fake"].to_numpy()
     for by in BY:
-        if by not in videos:
-            continue
-        makers = videos[by][is_fake] if by == "method" else videos[by]
-        for value in (
-            makers.value_counts().sort_index().sort_values(ascending=False, kind="stable").index[:MAX_PARTS]
-        ):
-            has_value = (videos[by] == value).to_numpy()
+        for value in _values(videos, by)[:MAX_PARTS]:
+            members = (videos[by] == value).to_numpy()
             if by != "method":
-                yield by, value, f"reals and fakes of {by} {value}", has_value
+                yield by, value, f"reals and fakes of {by} {value}", members
                 continue
-            fakes = has_value & is_fake
-            if "dataset" not in videos:
-                yield by, value, f"fakes of method {value} and all reals", fakes | ~is_fake
-                continue
-            homes = videos["dataset"][fakes].map(lambda name: name or "").unique()
-            reals = ~is_fake & videos["dataset"].map(lambda name: name or "").isin(homes).to_numpy()
-            named = ", ".join(sorted(home or "(none)" for home in homes))
-            yield by, value, f"fakes of method {value} and all reals of dataset {named}", fakes | reals
+            fakes = members & is_fake
+            homes = _homes(videos)
+            reals = ~is_fake & np.isin(homes, np.unique(homes[fakes]))
+            named = ", ".join(repr(home) for home in np.unique(homes[fakes])) if "dataset" in videos else ""
+            yield (
+                by,
+                value,
+                f"fakes of method {value} and all reals" + (named and f" of dataset {named}"),
+                fakes | reals,
+            )
+
+
+def _values(videos: pd.DataFrame, by: str) -> list[str]:
+    """Return the values of column `by` that make parts, those of most videos first; a method's are those of fakes."""
+    if by not in videos:
+        return []
+    makers = videos[by][videos["is_fake"]] if by == "method" else videos[by]
+    return list(makers.value_counts().sort_index().sort_values(ascending=False, kind="stable").index)
+
+
+def _homes(videos: pd.DataFrame) -> npt.NDArray[Any]:
+    """Return the dataset of each video, empty where it is not known."""
+    if "dataset" not in videos:
+        return np.full(len(videos), "")
+    return np.array([home or "" for home in videos["dataset"]], str)
 
 
 def _coverage(videos: pd.DataFrame) -> Coverage:
@@ -407,11 +227,9 @@ def _coverage(videos: pd.DataFrame) -> Coverage:
     )
 
 
-def _warnings(scores: Scores, truth: Truth, threshold: Threshold, videos: Scored) -> Iterator[Note]:
-    if not scores.run.get("model", {}).get("trained", True):
-        yield Note(
-            "untrained", "The model is untrained: its scores are noise, and so is everything on this page."
-        )
+def _run_warnings(scores: Scores, threshold: Threshold) -> Iterator[Note]:
+    if not scores.run["model"].get("trained", True):
+        yield Note("untrained", "The model is untrained: its scores are noise, and so are all figures.")
     outcome = scores.run.get("outcome")
     if outcome not in ("complete", "too_many_failed"):
         yield Note(
@@ -427,42 +245,51 @@ def _warnings(scores: Scores, truth: Truth, threshold: Threshold, videos: Scored
         )
     differing = _differing_verdicts(scores, threshold)
     if differing:
-        yield Note(
-            "verdicts_differ",
-            f"{differing:,} verdicts in videos/ were made with another threshold than run.json names.",
-        )
+        verdicts = _count(differing, "verdict in videos/ was", "verdicts in videos/ were")
+        yield Note("verdicts_differ", f"{verdicts} made with another threshold than run.json names.")
+
+
+def _label_warnings(truth: Truth, num_groups: int) -> Iterator[Note]:
     if truth.contradictory:
+        videos = _count(len(truth.contradictory), "video is", "videos are")
         yield Note(
             "contradictory_labels",
-            f"{len(truth.contradictory):,} videos are labelled one way in the manifest and the other way in videos/; "
-            f"the manifest counts: {_some(truth.contradictory)}",
+            f"{videos} labelled one way in the manifest and the other way in videos/; the manifest counts: "
+            f"{_some(truth.contradictory)}",
         )
     if truth.without_scores:
-        yield Note(
-            "labels_without_scores",
-            f"{len(truth.without_scores):,} labels are of videos that were not scored: {_some(truth.without_scores)}",
+        labels = _count(
+            len(truth.without_scores), "label is of a video that was", "labels are of videos that were"
         )
+        yield Note("labels_without_scores", f"{labels} not scored: {_some(truth.without_scores)}")
     if truth.num_unlabelled:
-        yield Note("unlabelled", f"{truth.num_unlabelled:,} scored videos have no label and are left out.")
+        videos = _count(
+            truth.num_unlabelled,
+            "scored video has no label and is",
+            "scored videos have no label and are",
+        )
+        yield Note("unlabelled", f"{videos} left out of every count.")
     if not truth.has_groups:
         yield Note(
             "no_groups",
             "No video has a group, so each is resampled alone. Where fakes share a source with reals or with one "
             "another, the intervals are too narrow.",
         )
-    elif MIN_GROUPS <= videos.num_groups < FEW_GROUPS:
+    elif MIN_GROUPS <= num_groups < FEW_GROUPS:
         yield Note(
             "few_groups",
-            f"The videos fall into {videos.num_groups} groups. Intervals from fewer than {FEW_GROUPS} are rough, "
-            "and rather too narrow.",
+            f"The videos fall into {num_groups} groups. Intervals from fewer than {FEW_GROUPS} are rough, and rather "
+            "too narrow.",
         )
     for by in BY:
-        num_values = truth.videos[by].nunique() if by in truth.videos else 0
+        num_values = len(_values(truth.videos, by))
         if num_values > MAX_PARTS:
-            yield Note(
-                "parts_left_out",
-                f"{by} has {num_values:,} values; the {MAX_PARTS} with most videos are measured.",
-            )
+            text = f"{by} has {num_values:,} values; the {MAX_PARTS} with most videos are measured."
+            yield Note("parts_left_out", text)
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def _differing_verdicts(scores: Scores, threshold: Threshold) -> int:

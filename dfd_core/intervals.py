@@ -39,7 +39,7 @@ MIN_GROUPS = 5
 MAX_UNDEFINED_SHARE = 0.05
 """Of the resamples that lack a class; with more of them there is no interval."""
 
-_WEIGHTS_AT_ONCE = 500_000
+_WEIGHTS_AT_ONCE = 300_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,73 +141,80 @@ def measure(scored: Scored, *, threshold: float, bootstrap: Bootstrap) -> Measur
 
 
 def weighted_figures(scored: Scored, threshold: float, weights: Floats) -> dict[str, Floats]:
-    """Return every figure under each weighting of the items.
+    """Return every figure under each weighting of the groups.
 
     Args:
         scored: The items.
         threshold: As in `figures`.
-        weights: (weightings, items), not negative; not all zero in a weighting.
+        weights: (weightings, groups), whole numbers from 0; some item has weight in every weighting.
 
     Returns:
         Each name in `DEFINITIONS` → (weightings,); nan where a weighting leaves one class, or one score to rank.
     """
-    return _Ranking(scored, threshold).figures(weights)
+    return _Weighable(scored, threshold).figures(weights)
 
 
-class _Ranking:
-    """The items sorted by falling score, and what a weighting is multiplied with."""
+class _Weighable:
+    """What needs to be done only once for all weightings: the items sorted, the averages summed by group."""
 
     def __init__(self, scored: Scored, threshold: float) -> None:
-        self.order = np.argsort(-scored.p_fake, kind="stable")
-        scores = scored.p_fake[self.order].astype(np.float64)
-        self._fake = scored.is_fake[self.order].astype(np.float64)
-        self._last_of_score = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
-        right = (called_fake(scored.p_fake, threshold)[self.order] == scored.is_fake[self.order]).astype(
-            float
-        )
+        falling = np.argsort(-scored.p_fake, kind="stable")
+        self._group = scored.group[falling]
+        self._fake = scored.is_fake[falling].astype(np.float64)
+        scores = scored.p_fake[falling].astype(np.float64)
+        last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
+        self._last_of_score = last if len(last) < len(scores) else None
+        right = (called_fake(scored.p_fake, threshold) == scored.is_fake)[falling]
         safe = np.clip(scores, CLIP, 1 - CLIP)
-        bins = np.eye(NUM_CALIBRATION_BINS)[calibration_bins(scores)]
-        columns = [
-            np.ones_like(scores),
+        terms = [
+            np.ones(len(scores)),
             self._fake,
             right,
             right * self._fake,
             -np.log(np.where(self._fake == 1, safe, 1 - safe)),
             (scores - self._fake) ** 2,
-            *(bins * (self._fake - scores)[:, None]).T,
         ]
-        self._sums_of = np.stack(columns, axis=1)
+        bins = calibration_bins(scores)
+        terms += [(bins == number) * (self._fake - scores) for number in range(NUM_CALIBRATION_BINS)]
+        self._group_sums = np.stack(
+            [np.bincount(self._group, term, scored.num_groups) for term in terms], axis=1
+        )
 
     def figures(self, weights: Floats) -> dict[str, Floats]:
         """Return what `weighted_figures` does."""
-        weights = weights[:, self.order]
-        total, fake, right, right_fake, log_loss, square, *gaps = (weights @ self._sums_of).T
+        total, fake, right, right_fake, log_loss, square, *gaps = (weights @ self._group_sums).T
         real = total - fake
-        above = np.cumsum(weights, axis=1)[:, self._last_of_score]
-        hits = np.cumsum(weights * self._fake, axis=1)[:, self._last_of_score]
-        alarms = above - hits
         with np.errstate(invalid="ignore", divide="ignore"):
-            # Where a score has no weight nothing is added, and above it nothing may be above.
-            precision = hits / np.maximum(above, np.finfo(np.float64).tiny)
             found = {
                 "accuracy": right / total,
                 "log_loss": log_loss / total,
                 "brier": square / total,
                 "ece": np.abs(gaps).sum(axis=0) / total,
                 "balanced_accuracy": (right_fake / fake + (right - right_fake) / real) / 2,
-                "roc_auc": _area(alarms, hits) / (fake * real),
-                "average_precision": _steps(hits, precision) / fake,
-                "eer": _equal_errors(alarms, hits, real, fake),
             }
-            for name, target in FPR_TARGETS.items():
-                found[name] = _at(hits, _last_within(alarms, real, target)) / fake
+            ranks = self._ranks(np.take(weights, self._group, axis=1), real, fake)
         both = (fake > 0) & (real > 0)
-        one_score = _at(above, _first(above, lambda cut: _at(above, cut) > 0)) == total
-        for name, definition in DEFINITIONS.items():
-            if definition.compares_classes:
-                defined = both & ~one_score if definition.ranks else both
-                found[name] = np.where(defined, found[name], np.nan)
-        return found
+        found["balanced_accuracy"] = np.where(both, found["balanced_accuracy"], np.nan)
+        return found | {name: np.where(both, values, np.nan) for name, values in ranks.items()}
+
+    def _ranks(self, weights: Floats, real: Floats, fake: Floats) -> dict[str, Floats]:
+        """Return the figures that depend on the order, of (weightings, items) in the order of falling score."""
+        above, hits = np.cumsum(weights, axis=1), np.cumsum(weights * self._fake, axis=1)
+        if self._last_of_score is not None:
+            above, hits = (np.take(counts, self._last_of_score, axis=1) for counts in (above, hits))
+        alarms = above - hits
+        precision = hits / np.maximum(
+            above, np.finfo(np.float64).tiny
+        )  # no hits, no items: 0, and no step there
+        found = {
+            "roc_auc": _area(alarms, hits) / (fake * real),
+            "average_precision": _steps(hits, precision) / fake,
+            "eer": _equal_errors(alarms, hits, real, fake),
+        }
+        for name, target in FPR_TARGETS.items():
+            found[name] = _at(hits, _last_within(alarms, real, target)) / fake
+        top = _at(above, _first(above, lambda cut: _at(above, cut) > 0))
+        return {name: np.where(top == real + fake, np.nan, values) for name, values in found.items()}
 
 
 # Counts are (weightings, scores): what has this score or a higher one. Before the first of them lies a point of zeros.
@@ -240,12 +247,14 @@ def _last_within(alarms: Floats, real: Floats, target: float) -> Ints:
 def _area(alarms: Floats, hits: Floats) -> Floats:
     """Return the area under the hits over the alarms, by trapezes."""
     first = alarms[:, 0] * hits[:, 0]
-    return (first + np.einsum("ws,ws->w", np.diff(alarms), hits[:, 1:] + hits[:, :-1])) / 2
+    rest: Floats = np.einsum("ws,ws->w", np.diff(alarms), hits[:, 1:] + hits[:, :-1])
+    return (first + rest) / 2
 
 
 def _steps(hits: Floats, precision: Floats) -> Floats:
     """Return the area of the steps that `precision` makes over the hits."""
-    return hits[:, 0] * precision[:, 0] + np.einsum("ws,ws->w", np.diff(hits), precision[:, 1:])
+    rest: Floats = np.einsum("ws,ws->w", np.diff(hits), precision[:, 1:])
+    return hits[:, 0] * precision[:, 0] + rest
 
 
 def _equal_errors(alarms: Floats, hits: Floats, real: Floats, fake: Floats) -> Floats:
@@ -263,8 +272,8 @@ def _equal_errors(alarms: Floats, hits: Floats, real: Floats, fake: Floats) -> F
 
 def _resampled(scored: Scored, threshold: float, bootstrap: Bootstrap) -> dict[str, Floats]:
     """Return every figure of every resample: name → (resamples,)."""
-    ranking = _Ranking(scored, threshold)
-    parts = [ranking.figures(counts[:, scored.group]) for counts in _draws(scored, bootstrap)]
+    weighable = _Weighable(scored, threshold)
+    parts = [weighable.figures(weights) for weights in _draws(scored, bootstrap)]
     return {name: np.concatenate([part[name] for part in parts]) for name in DEFINITIONS}
 
 
@@ -316,7 +325,7 @@ def _with_caution(estimate: Estimate, name: str, num_real: int) -> Estimate:
     if target is None or num_real >= round(1 / target):
         return estimate
     text = (
-        f"not resolvable: {num_real:,} real items, and {target:.1%} needs {round(1 / target):,}; "
+        f"not resolvable: {num_real:,} real items, and {100 * target:g} % needs {round(1 / target):,}; "
         "this is the share found without a single false alarm"
     )
     return Estimate(

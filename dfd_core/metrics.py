@@ -44,20 +44,6 @@ class Definition:
 
 
 DEFINITIONS = {
-    "accuracy": Definition(
-        "Accuracy",
-        "Share of items whose verdict at the threshold is right. It follows the mix of real and fake.",
-        best=1.0,
-        compares_classes=False,
-        ranks=False,
-    ),
-    "balanced_accuracy": Definition(
-        "Balanced accuracy",
-        "Mean of the share of fakes called fake and the share of reals called real, at the threshold. "
-        "Chance is 0.5 whatever the mix.",
-        best=1.0,
-        ranks=False,
-    ),
     "roc_auc": Definition(
         "ROC AUC",
         "Probability that a random fake scores higher than a random real, ties counting half. Chance is 0.5.",
@@ -85,6 +71,20 @@ DEFINITIONS = {
         "TPR at 0.1 % FPR",
         "The same at no more than 0.1 % of the reals.",
         best=1.0,
+    ),
+    "balanced_accuracy": Definition(
+        "Balanced accuracy",
+        "Mean of the share of fakes called fake and the share of reals called real, at the threshold. "
+        "Chance is 0.5 whatever the mix.",
+        best=1.0,
+        ranks=False,
+    ),
+    "accuracy": Definition(
+        "Accuracy",
+        "Share of items whose verdict at the threshold is right. It follows the mix of real and fake.",
+        best=1.0,
+        compares_classes=False,
+        ranks=False,
     ),
     "log_loss": Definition(
         "Log loss",

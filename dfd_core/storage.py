@@ -215,7 +215,9 @@ def local_copy(uri: str) -> str:
         folder = os.path.join(
             tempfile.gettempdir(), "dfd-copy-" + hashlib.sha256(version.encode()).hexdigest()[:24]
         )
-        if not (os.path.isdir(folder) and os.stat(folder).st_uid == os.getuid()):  # not what someone else put there
+        if not (
+            os.path.isdir(folder) and os.stat(folder).st_uid == os.getuid()
+        ):  # not what someone else put there
             beside = tempfile.mkdtemp(prefix="dfd-copy-")
             for file in files:
                 pafs.copy_files(file.path, os.path.join(beside, file.base_name), source_filesystem=fs)

@@ -39,6 +39,7 @@ from dfd_core.errors import (
     VideoUndecodableError,
     VideoUnreadableError,
 )
+from dfd_core.video_decode import all_counted, all_decoded, least_decoded
 from dfd_core.video_file import VideoFile, declared_size, is_audio, is_iso_media, is_picture_brand, other_kind
 from dfd_core.video_index import (
     FrameIndex,
@@ -58,12 +59,11 @@ _DEMUXERS = (
 )
 """Every other one is refused: playlists, picture sequences, subtitles, scripts, devices."""
 
-_MP4, _MATROSKA = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"
-_TIMED_HEADERS = (_MATROSKA, "flv", "asf")
+_MP4, _MATROSKA, _MPEGTS = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts"
+_TIMED_HEADERS = (_MATROSKA, "flv")
 """Containers whose header states a duration that was written, not estimated."""
 _AVFMT_FLAG_GENPTS = 1
 _BUFFER_BYTES = 1 << 19
-_MAX_WAITING_BYTES = 1 << 25
 _NUM_HEAD_PACKETS = 100
 _ASSUMED_FPS = 25
 _MAY_SKIP = ("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8")
@@ -162,11 +162,10 @@ def index_frames(file: BinaryIO, *, max_pixels: int | None = None) -> FrameIndex
     """
     with _opened(file, max_pixels) as video:
         packets = list(video.packet_facts())
-        fault = video.fault(packets)
-    whole = [packet for packet in packets if packet.is_whole]
-    pts = pts_in_order(whole)
-    if pts and video.begins_with(pts[0]):
-        end = max(packet.pts + packet.duration for packet in whole if packet.pts is not None)
+        fault = video.fault(len(packets))
+    pts = pts_in_order(packets)
+    if pts and video.begins_well:
+        end = max(packet.pts + packet.duration for packet in packets if packet.pts is not None)
         return _frame_index(pts, end, video.time_base, is_exact=True, fault=fault)
     return _counted_index(file, max_pixels, fault)
 
@@ -222,25 +221,25 @@ def _decoded(file: BinaryIO, positions: Sequence[FramePosition], max_pixels: int
     due = list(reversed(positions))
     has_pts = all(position.pts is not None for position in positions)
     if has_pts:
-        yield from _from_keyframe(_least_decoded, file, due, max_pixels)
+        yield from _from_keyframe(least_decoded, file, due, max_pixels)
     if not due:
         return
     if has_pts and positions[0].index > 0:
-        video = yield from _from_keyframe(_all_decoded, file, due, max_pixels)
+        video = yield from _from_keyframe(all_decoded, file, due, max_pixels)
     else:
         with _opened(file, max_pixels) as video:
-            yield from _all_counted(video, due)
+            yield from all_counted(video, due)
             if not video.num_frames:
                 raise video.undecodable()
     video.raise_broken(num_missing=len(due), num_wanted=len(positions))
 
 
 def _from_keyframe(
-    decode: Callable[[_Video, list[FramePosition], bool], Iterator[Frame]],
+    decode: Callable[[OpenVideo, list[FramePosition], bool], Iterator[Frame]],
     file: BinaryIO,
     due: list[FramePosition],
     max_pixels: int | None,
-) -> Generator[Frame, None, _Video]:
+) -> Generator[Frame, None, OpenVideo]:
     """Yield what `decode` yields from the keyframe before the next frame, or from the start if seeking misses that."""
     seeks = due[-1].index > 0
     while True:
@@ -251,73 +250,8 @@ def _from_keyframe(
         seeks = False
 
 
-def _least_decoded(video: _Video, due: list[FramePosition], seeks: bool) -> Iterator[Frame]:
-    """Yield the frames at `due` (the next one last) and take them off it, decoding no more than they need.
-
-    Packets wait until a wanted frame may need them, and are dropped when a keyframe comes first. Stops, with the rest
-    of `due` left, at anything that a whole video does not hold.
-    """
-    unsent = [_pts(position) for position in due]
-    wanted = set(unsent)
-    waiting: list[Packet[VideoStream]] = []
-    waiting_bytes = 0
-    for packet in video.packets_from(unsent[-1], seeks):
-        frames: list[VideoFrame] = []
-        if waiting and video.can_start(packet, unsent[-1]) and not any(map(_changes_decoder, waiting)):
-            frames += video.restart(packet, has_due=len(due) > len(unsent))
-            waiting, waiting_bytes = [], 0
-        waiting.append(packet)
-        waiting_bytes += packet.size
-        is_wanted = packet.pts in wanted and not packet.is_discard
-        if is_wanted or waiting_bytes > _MAX_WAITING_BYTES:
-            for earlier in waiting:
-                frames += video.decode(earlier, is_needed=earlier.pts in wanted)
-            waiting, waiting_bytes = [], 0
-        if is_wanted:
-            unsent.remove(packet.pts)  # type: ignore[arg-type]
-        if not unsent:
-            frames += video.decode(None)
-        for frame in frames:
-            if due and frame.pts == due[-1].pts and not video.is_broken:
-                yield video.frame_at(due.pop(), frame)
-        if not unsent or video.is_broken:
-            return
-
-
-def _all_decoded(video: _Video, due: list[FramePosition], seeks: bool) -> Iterator[Frame]:
-    """Yield the frames at `due` (the next one last) by their timestamps; those that are missing stay on it."""
-    at = len(due) - 1
-    for frame in video.frames(video.packets_from(_pts(due[-1]), seeks)):
-        while at >= 0 and frame.pts is not None and _pts(due[at]) < frame.pts:
-            at -= 1
-        if at >= 0 and frame.pts == due[at].pts:
-            yield video.frame_at(due.pop(at), frame)
-            at -= 1
-        if at < 0:
-            return
-
-
-def _all_counted(video: _Video, due: list[FramePosition]) -> Iterator[Frame]:
-    """Yield the frames at `due` (the next one last) by counting from the first; those that are missing stay on it."""
-    for index, frame in enumerate(video.frames(video.packets())):
-        if index == due[-1].index:
-            yield video.frame_at(due.pop(), frame)
-        if not due:
-            return
-
-
-def _pts(position: FramePosition) -> int:
-    assert position.pts is not None
-    return position.pts
-
-
-def _changes_decoder(packet: Packet[VideoStream]) -> bool:
-    """Return whether packets after this one cannot be decoded without it, keyframes or not."""
-    return packet.has_sidedata("new_extradata") or packet.has_sidedata("param_change")
-
-
 @dataclass(slots=True)
-class _Video:
+class OpenVideo:
     """An open video, read once: from its start, or from a keyframe."""
 
     file: VideoFile
@@ -330,8 +264,10 @@ class _Video:
     """Pixels, as stored. A frame of another size, later in the video, is scaled to this one, as OpenCV does."""
     height: int
     reformatter: VideoReformatter = field(default_factory=VideoReformatter)
+    num_packets: int = 0
+    """Packets that went into the decoder, less those that show nothing."""
     num_frames: int = 0
-    """Frames that came out of the decoder."""
+    """Frames that came out of it."""
     num_errors: int = 0
     """Packets that did not decode, and frames that the decoder flagged."""
     first_error_s: float | None = None
@@ -343,6 +279,8 @@ class _Video:
     """Seeking led past the keyframe that was needed."""
     last_end_s: float = 0.0
     first_frame: VideoFrame | None = None
+    first_frame_pts: int | None = None
+    """Of the packet that `first_frame` came of."""
 
     @property
     def is_mp4(self) -> bool:
@@ -358,8 +296,9 @@ class _Video:
         return self.num_errors > 0
 
     def packets(self, *others: Stream) -> Iterator[Packet[VideoStream]]:
-        """Yield the packets of the video, and of the streams `others`, that hold data."""
+        """Yield the packets of the video, and of the streams `others`, less a last one in which the file ends."""
         demuxed = self.container.demux(self.stream, *others)
+        cut: Packet[VideoStream] | None = None
         while True:
             try:
                 packet = next(demuxed, None)
@@ -370,8 +309,15 @@ class _Video:
                 self.is_cut_short = True
             self.file.check()
             if packet is None:
+                self.is_cut_short = self.is_cut_short or cut is not None
                 return
-            if packet.size:
+            if not packet.size:  # PyAV ends each stream with an empty one
+                continue
+            if cut is not None:
+                yield cut
+            is_cut = packet.is_corrupt and self.container.format.name != _MPEGTS
+            cut = cast("Packet[VideoStream]", packet) if is_cut else None
+            if not is_cut:
                 yield cast("Packet[VideoStream]", packet)
 
     def packets_from(self, pts: int, seeks: bool) -> Iterator[Packet[VideoStream]]:
@@ -437,6 +383,7 @@ class _Video:
         except _FAULTS:
             self._count_error(packet.pts if packet else None)
             return []
+        self.num_packets += packet is not None and not packet.is_discard
         self.num_frames += len(frames)
         for frame in frames:
             if frame.is_corrupt:
@@ -465,10 +412,12 @@ class _Video:
             self.context.flush_buffers()
         return frames[0] if frames else None
 
-    def begins_with(self, pts: int) -> bool:
-        """Return whether the first frame that `packet_facts` met is whole, not interlaced, and shown at `pts`."""
+    @property
+    def begins_well(self) -> bool:
+        """Whether the first frame that `packet_facts` met is whole, not interlaced, and shown when its packet says."""
         first = self.first_frame
-        return first is not None and first.pts == pts and not first.interlaced_frame and not self.is_broken
+        is_whole = first is not None and not first.interlaced_frame and first.pts == self.first_frame_pts
+        return is_whole and not self.is_broken
 
     def frame_at(self, position: FramePosition, frame: VideoFrame) -> Frame:
         """Return `frame` as RGB, upright: converted by swscale with OpenCV's settings, so that the bits are equal."""
@@ -511,36 +460,30 @@ class _Video:
             if packet.has_sidedata("encryption_info"):
                 raise VideoUndecodableError("The video is encrypted")
             if self.first_frame is None and num_packets < _NUM_HEAD_PACKETS:
-                self.first_frame = self.frame_shown_first(packet)
+                self.first_frame, self.first_frame_pts = self.frame_shown_first(packet), packet.pts
             num_packets += 1
             yield PacketFacts(
                 pts=packet.pts,
                 duration=packet.duration or 0,
                 is_keyframe=packet.is_keyframe,
-                is_whole=not (self.is_mp4 and packet.is_corrupt),
                 num_frames=0 if packet.is_discard else num_frames_shown(self.codec, memoryview(packet)),
             )
 
-    def fault(self, packets: Sequence[PacketFacts]) -> VideoError | None:
-        """Return what of the file could not be read, once `packet_facts` has been read to its end."""
-        num_read = sum(packet.is_whole for packet in packets)
-        num_expected = max(
-            len(self.stream.index_entries) if self.is_mp4 else self.stream.frames, len(packets)
-        )
+    def fault(self, num_read: int) -> VideoError | None:
+        """Return what of the file could not be read, once `packet_facts` has given its last of `num_read` packets."""
+        num_expected = len(self.stream.index_entries) if self.is_mp4 else self.stream.frames
         text = f"{num_read} of {num_expected} frames" if num_read < num_expected else f"{num_read} frames"
         if self.is_cut_short and not self.file.met_end:
             return VideoDamagedError(f"The container is damaged: {text} can be read")
-        is_short = (
-            num_read < num_expected if self.is_mp4 else self._is_short_of_header(num_read, num_expected)
-        )
+        is_short = num_read < num_expected if self.is_mp4 else self._is_short_of_header(num_read)
         if is_short or self.is_cut_short:
             return VideoTruncatedError(f"The file ends before its header says: {text} are there")
         return None
 
-    def _is_short_of_header(self, num_read: int, num_expected: int) -> bool:
+    def _is_short_of_header(self, num_read: int) -> bool:
         declared = declared_size(self.file.head())
         if declared is not None and declared > self.file.size + 1:
-            return num_read < num_expected or self.stream.frames == 0
+            return self.stream.frames == 0 or num_read < self.stream.frames
         header_s = (self.container.duration or 0) / av.time_base
         return self.is_timed and self.last_end_s < 0.95 * header_s - 1.0
 
@@ -557,7 +500,8 @@ class _Video:
         if not num_missing and not self.is_broken:
             return
         missing = f"{num_missing} of {num_wanted} wanted frames are missing"
-        if not self.is_broken or (self.is_cut_short and self.file.met_end):
+        is_complete = not self.is_broken and self.num_frames >= self.num_packets
+        if is_complete or (self.is_cut_short and self.file.met_end):
             raise VideoTruncatedError(f"The video ends early: {missing}")
         where = "" if self.first_error_s is None else f", the first at {self.first_error_s:.2f} s"
         raise VideoDamagedError(
@@ -566,7 +510,7 @@ class _Video:
 
 
 @contextmanager
-def _opened(file: BinaryIO, max_pixels: int | None) -> Generator[_Video]:
+def _opened(file: BinaryIO, max_pixels: int | None) -> Generator[OpenVideo]:
     """Open `file` as a video and choose its stream.
 
     Raises:
@@ -600,7 +544,7 @@ def _opened(file: BinaryIO, max_pixels: int | None) -> Generator[_Video]:
             raise VideoTooLargeError(f"A frame has {width} x {height} pixels, the limit is {max_pixels}")
         context.thread_count = 1
         context.options = limits
-        yield _Video(
+        yield OpenVideo(
             source,
             container,
             stream,
@@ -645,7 +589,7 @@ def _out_of_memory() -> VideoOutOfMemoryError:
     return VideoOutOfMemoryError("The video needs more memory than there is")
 
 
-def _duration_s(video: _Video) -> float | None:
+def _duration_s(video: OpenVideo) -> float | None:
     if video.stream.duration is not None:
         return float(video.stream.duration * video.time_base)
     duration: int | None = video.container.duration

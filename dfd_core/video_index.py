@@ -86,8 +86,6 @@ class PacketFacts:
     duration: int
     """0: unknown."""
     is_keyframe: bool
-    is_whole: bool
-    """False: the file ends within the packet, or the demuxer flags it."""
     num_frames: int
     """Frames that it shows: 0 for a hidden reference or for one that an edit list drops; -1: cannot be told."""
 
@@ -95,7 +93,7 @@ class PacketFacts:
 def pts_in_order(packets: Sequence[PacketFacts]) -> list[int] | None:
     """Return the timestamps of the frames that a full decode returns, ascending; None if packets cannot tell.
 
-    >>> shown = PacketFacts(pts=0, duration=1, is_keyframe=True, is_whole=True, num_frames=1)
+    >>> shown = PacketFacts(pts=0, duration=1, is_keyframe=True, num_frames=1)
     >>> pts_in_order([shown])
     [0]
     >>> pts_in_order([shown, shown]) is None
@@ -137,7 +135,7 @@ def _num_vp9_frames_shown(payload: memoryview) -> int:
     if marker & 0xE0 == 0xC0 and len(payload) >= index_size and payload[-index_size] == marker:
         return 1  # a superframe shows its last frame
     is_profile_3 = payload[0] & 0x30 == 0x30
-    bits = payload[0] & 0x0F if not is_profile_3 else (payload[0] & 0x07) << 1 | payload[1] >> 7
+    bits = payload[0] & 0x0F if not is_profile_3 else (payload[0] & 0x07) << 1
     shows_existing_frame, shows_frame = bits & 0x08, bits & 0x02
     return 1 if shows_existing_frame or shows_frame else 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import itertools
 import os
 import re
 import signal
@@ -40,10 +39,6 @@ def segfault() -> None:
     ctypes.string_at(0)
 
 
-def abort() -> None:
-    os.abort()
-
-
 def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -75,7 +70,7 @@ def allocate_at_once() -> None:
 
 def allocate_fast() -> None:
     """Touch memory as fast as the machine can."""
-    held = [bytes(10**7).replace(b"\0", b"1") for _ in itertools.repeat(None, 1000)]
+    held = [b"1" * 10**7 for _ in range(1000)]
     time.sleep(len(held))
 
 
@@ -89,15 +84,22 @@ def allocate_slowly() -> None:
 def tell() -> None:
     """Say which large libraries and which of the parent's descriptors are here."""
     libraries = {"ray", "keras", "tensorflow", "pytest", "click"} & sys.modules.keys()
-    files = {os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if int(fd) > 2}
-    parents = {link for link in files if link in os.environ.get("PARENTS_FILES", "").split()}
-    raise VideoUnreadableError(f"{sorted(libraries)} {sorted(parents)}")
+    links = {_link(fd) for fd in os.listdir("/proc/self/fd")}
+    files = links & set(os.environ.get("PARENTS_FILES", "").split())
+    raise VideoUnreadableError(f"{sorted(libraries)} {sorted(files)}")
+
+
+def _link(descriptor: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except FileNotFoundError:  # the one by which they were listed
+        return ""
 
 
 DEEDS = {
     deed.__name__: deed
     for deed in (
-        *(segfault, abort, kill, exit_0, exit_3, sys_exit, sleep, spin),
+        *(segfault, kill, exit_0, exit_3, sys_exit, sleep, spin),
         *(allocate_at_once, allocate_fast, allocate_slowly, tell),
     )
 }

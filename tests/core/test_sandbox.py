@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,6 @@ def good(clip_folder):
     ("deed", "kind", "message"),
     [
         ("segfault", "crashed", "The decoding process was ended by signal 11 (SIGSEGV)"),
-        ("abort", "crashed", "The decoding process was ended by signal 6 (SIGABRT)"),
         ("kill", "crashed", "The decoding process was ended by signal 9 (SIGKILL)"),
         ("exit_0", "crashed", "The decoding process ended itself with status 0"),
         ("exit_3", "crashed", "The decoding process ended itself with status 3"),
@@ -116,12 +116,12 @@ def test_memory_is_never_taken_far_beyond_the_limit_however_fast(sandbox):
 def test_an_endless_segment_ends_with_its_time(deed):
     sandbox = Sandbox(HASTY, open_video=hostile.open_video, detect=hostile.Detector())
     started_s = time.monotonic()
-    row = extract(sandbox, f"hostile:{deed}", duration_s=2.0, frame_indices=[0, 50, 100])
+    row = extract(sandbox, f"hostile:{deed}", duration_s=1.5, frame_indices=[0, 50, 100])
     lasted_s = time.monotonic() - started_s
     sandbox.close()
-    assert (row["error_kind"], row["error_message"]) == ("timeout", "The segment took longer than 2 s")
+    assert (row["error_kind"], row["error_message"]) == ("timeout", "The segment took longer than 1.5 s")
     assert (row["num_frames_wanted"], row["num_frames"]) == (3, 0)
-    assert 2 < row["extract_seconds"]["decode_s"] <= lasted_s < 30
+    assert 1.5 < row["extract_seconds"]["decode_s"] <= lasted_s < 30
 
 
 def test_a_hostile_video_is_a_row_of_the_plan_too(sandbox, good):
@@ -142,13 +142,13 @@ def test_a_video_lost_while_it_was_indexed_keeps_what_its_header_told(good):
 
 
 def test_one_child_serves_the_segments_and_plans_that_do_no_harm(sandbox, good, clip_folder):
-    before = children()
     extract(sandbox, good)
-    first = children() - before or before
+    first = sandbox._child.pid
     for name in ("no_face.mp4", "truncated.mp4", "text.mp4", "empty.mp4", "gone.mp4", "good_c.webm"):
         sandbox.plan(request_of(clip_folder / name))
         extract(sandbox, clip_folder / name)
-    assert first <= children()
+    assert sandbox._child.pid == first
+    assert first in children()
 
 
 def test_the_rows_are_those_of_the_same_work_in_this_process(clip_folder):
@@ -228,16 +228,15 @@ def test_the_child_loads_and_inherits_only_what_it_needs(monkeypatch, sandbox):
 
 
 PARENT = """
-import os, sys, threading, time
+import sys
 from tests import hostile
 from tests.core.test_sandbox import CONFIG, segment_of
 from dfd_core.sandbox import Sandbox
-import dfd_core.extract
 
 sandbox = Sandbox(CONFIG, open_video=hostile.open_video, detect=hostile.Detector())
 sandbox.extract(segment_of(sys.argv[1]))
-print(sandbox._child.pid, flush=True)
 try:
+    print(sandbox._child.pid, flush=True)
     if sys.argv[2:]:
         sandbox.extract(segment_of(sys.argv[2]))
 except KeyboardInterrupt:
@@ -266,7 +265,8 @@ def parent(good):
 
     yield start
     for process in started:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # the child too, should it outlive its parent
         process.communicate()
 
 
@@ -296,9 +296,8 @@ def test_an_interrupt_from_the_terminal_is_the_parents_business(parent):
 def test_a_segfault_in_a_ray_worker_costs_one_row(ray_cluster, good):
     import ray
 
-    rows = [
-        segment_of(uri, segment_id=str(n)) for n, uri in enumerate([good, "hostile:segfault", good, good])
-    ]
+    uris = [good, "hostile:segfault", good, "hostile:tell"]
+    rows = [segment_of(uri, segment_id=str(n)) for n, uri in enumerate(uris)]
     done = (
         ray.data.from_arrow(to_table(rows, SEGMENT))
         .map_batches(
@@ -306,5 +305,7 @@ def test_a_segfault_in_a_ray_worker_costs_one_row(ray_cluster, good):
         )
         .take_all()
     )
-    kinds = {row["segment_id"]: row["error_kind"] for row in done}
-    assert kinds == {"0": None, "1": "crashed", "2": None, "3": None}
+    errors = {row["segment_id"]: (row["error_kind"], row["error_message"]) for row in done}
+    assert errors["0"] == errors["2"] == (None, None)
+    assert errors["1"] == ("crashed", "The decoding process was ended by signal 11 (SIGSEGV)")
+    assert errors["3"] == ("unreadable", "[] []"), "the child has loaded Ray, or holds its files"
