@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections import Counter
@@ -63,12 +64,14 @@ class Progress:
         self._first: tuple[float, int, int] | None = None  # the start-up must not count as work
 
     def __enter__(self) -> Progress:
-        self._thread.start()
+        if not sys.stdout.isatty():  # a terminal has Ray Data's bars
+            self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(timeout=10)
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
         self._read()
 
     def _run(self) -> None:

@@ -25,7 +25,7 @@ def quiet_libraries(*, verbose: bool) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         os.environ.setdefault("TF_ENABLE_DEPRECATION_WARNINGS", "0")
-        os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "0" if sys.stderr.isatty() else "1")
+        os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "0" if sys.stdout.isatty() else "1")
         warnings.simplefilter("ignore")
 
 
@@ -102,8 +102,10 @@ def _set_data_context(*, verbose: bool) -> None:
     context.op_resource_reservation_enabled = False
     context.target_max_block_size = _MAX_BLOCK_BYTES
     context.target_min_block_size = 1
-    context.enable_progress_bars = sys.stderr.isatty()
-    context.enable_operator_progress_bars = sys.stderr.isatty()
+    context.enable_progress_bars = sys.stdout.isatty()
+    context.enable_operator_progress_bars = sys.stdout.isatty()
+    context.enable_rich_progress_bars = True
+    context.use_ray_tqdm = False
     context.print_on_execution_start = verbose
     if not verbose:
         for name in ("ray.data", "ray"):
