@@ -188,7 +188,11 @@ def _populations(videos: pd.DataFrame) -> Iterator[tuple[str | None, str | None,
             fakes = members & is_fake
             homes = _homes(videos)
             reals = ~is_fake & np.isin(homes, np.unique(homes[fakes]))
-            named = ", ".join(repr(home) for home in np.unique(homes[fakes])) if "dataset" in videos else ""
+            named = (
+                ", ".join(repr(home) for home in np.unique(homes[fakes]).tolist())
+                if "dataset" in videos
+                else ""
+            )
             yield (
                 by,
                 value,

@@ -314,9 +314,7 @@ def _with_interval(value: float, drawn: Floats | None, num_groups: int, confiden
     low, high = (float(end) for end in np.quantile(defined, [tail, 1 - tail]))
     if low < high:
         return Estimate(value, low, high)
-    text = (
-        f"every resample gives this value: {num_groups} groups show no variation, which does not rule it out"
-    )
+    text = f"every resample gives this same value; {num_groups} groups cannot show how much it would vary"
     return Estimate(value, low, high, (Note("zero_width", text),))
 
 

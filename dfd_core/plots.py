@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from sklearn import metrics as sk
@@ -39,6 +40,7 @@ _STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 9,
     "lines.linewidth": 1.8,
+    "hatch.color": INK,
     "svg.fonttype": "path",
     "svg.hashsalt": "dfd",
 }
@@ -152,7 +154,10 @@ def to_svg(figure: Figure, *, prefix: str) -> str:
     """
     buffer = io.BytesIO()
     with mpl.rc_context(_STYLE):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+            patch.set_visible(False)
+        # Not savefig, which draws everything twice to find out how large it is.
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
     root = ElementTree.fromstring(buffer.getvalue())
     for parent in list(root.iter()):
         for child in list(parent):
@@ -183,7 +188,8 @@ def _for_page(name: str, value: str, prefix: str) -> str:
 def _axes(x: str, y: str) -> Iterator[tuple[Figure, Axes]]:
     """Yield an empty figure and its axes, in the style of the pictures."""
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=_SIZE_IN, layout="constrained")
+        figure = Figure(figsize=_SIZE_IN)
+        figure.subplots_adjust(left=0.14, right=0.97, bottom=0.13, top=0.92)
         axes = figure.add_subplot()
         axes.set_xlabel(x)
         axes.set_ylabel(y)

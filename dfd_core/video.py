@@ -39,17 +39,10 @@ from dfd_core.errors import (
     VideoUndecodableError,
     VideoUnreadableError,
 )
+from dfd_core.video_bits import nal_length_size, num_frames_shown, starts_decoding
 from dfd_core.video_decode import all_counted, all_decoded, least_decoded
 from dfd_core.video_file import VideoFile, declared_size, is_audio, is_iso_media, is_picture_brand, other_kind
-from dfd_core.video_index import (
-    FrameIndex,
-    FramePosition,
-    PacketFacts,
-    nal_length_size,
-    num_frames_shown,
-    pts_in_order,
-    starts_decoding,
-)
+from dfd_core.video_index import FrameIndex, FramePosition, PacketFacts, pts_in_order
 
 __all__ = ["Frame", "FrameIndex", "FramePosition", "VideoFacts", "decode_frames", "index_frames", "probe"]
 
@@ -135,7 +128,8 @@ def probe(file: BinaryIO, *, max_pixels: int | None = None) -> VideoFacts:
         first = next(
             filter(None, map(video.frame_shown_first, islice(video.packets(), _NUM_HEAD_PACKETS))), None
         )
-        rotation_deg = _rotation_deg(first) if first else 0
+        angle_deg = _rotation_deg(first) if first else 0
+        rotation_deg = angle_deg if angle_deg in _TURNS else 0
         is_turned = rotation_deg in (90, 270)
         return VideoFacts(
             container=video.container.format.name,
@@ -177,7 +171,8 @@ def decode_frames(
 
     Where every position has its `pts`, decoding starts at the keyframe before the first one and leaves out what no
     wanted frame needs. If that meets anything broken, the rest is decoded again without leaving anything out, and
-    counted from the start if the first position is frame 0, so that a damaged video gives the frames of a plain loop.
+    counted from the start if the first position is frame 0: as far as OpenCV's loop (of one thread: with more, it does
+    not repeat itself) reads a damaged video, the frames are those of that loop; beyond, decoding and counting go on.
 
     Args:
         file: Opened for reading in binary, seekable.
@@ -337,10 +332,8 @@ class OpenVideo:
         if self.container.format.name not in (_MP4, _MATROSKA):
             return False  # elsewhere timestamps after seeking may differ from those of the first pass
         self._prime()
-        try:
+        with suppress(*_FAULTS):  # the packets tell where that led
             self.container.seek(pts, stream=self.stream)
-        except _FAULTS:
-            self.is_lost = True
         self.file.check()
         return True
 
@@ -360,7 +353,9 @@ class OpenVideo:
         """Return whether the frames from `pts` on decode exactly from this packet on."""
         if not packet.is_keyframe or packet.pts is None or packet.pts > pts:
             return False
-        return starts_decoding(self.codec, packet, nal_length_size(self.codec, self.context.extradata))
+        return starts_decoding(
+            self.codec, memoryview(packet), nal_length_size(self.codec, self.context.extradata)
+        )
 
     def restart(self, packet: Packet[VideoStream], *, has_due: bool) -> list[VideoFrame]:
         """Return what the decoder still holds if a wanted frame is among it; forget everything before `packet`."""

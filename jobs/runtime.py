@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
-from dfd_core.errors import DfdError, OutputError
+from dfd_core.errors import DfdError, OutputError, RequestError
 from dfd_core.storage import one_line
 
 LOG = logging.getLogger("dfd")
@@ -60,8 +60,14 @@ def ray_cluster(address: str | None, *, verbose: bool) -> Iterator[None]:
             "include_dashboard": False,
             "object_store_memory": _object_store_bytes(),
         }
-    with nullcontext() if verbose else _without_stderr():
-        ray.init(address=address, **options)
+    try:
+        with nullcontext() if verbose else _without_stderr():
+            ray.init(address=address, **options)
+    except (
+        Exception
+    ) as error:  # Ray raises a bare Exception where a process of its own does not start in time
+        ray.shutdown()
+        raise RequestError(f"Ray cannot be reached or started at {address!r}: {one_line(error)}") from error
     try:
         _set_data_context(verbose=verbose)
         yield

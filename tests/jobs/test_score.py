@@ -274,3 +274,27 @@ def test_overwriting_moves_the_old_results_aside(first_run, archive, tmp_path):
     assert list(videos_of(out)) == ["good_a.mp4"]
     (aside,) = tmp_path.glob("out.*")
     assert videos_of(aside) == videos_of(first_run[0])
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 kB, and how to make it larger."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], check=False).returncode:
+        pytest.skip("mounting a small file system is not permitted")
+    yield place, lambda: subprocess.run(["mount", "-o", "remount,size=64m", place], check=True)
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_full_disk_is_one_line_and_leaves_a_folder_that_resumes(small_disk, archive, first_run):
+    place, enlarge = small_disk
+    out = place / "out"
+    done = score(archive, "--model", MODEL, "--out", out)
+    assert done.returncode == 2, done.stderr
+    assert "No space left" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    enlarge()
+    done = score(archive, "--model", MODEL, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert videos_of(out) == videos_of(first_run[0])

@@ -1,6 +1,6 @@
 """The main job over the real videos: every one a row, every box where an independent loop finds it."""
 
-from pathlib import Path
+import os
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -46,7 +46,7 @@ def manifest(real_data, tmp_path_factory):
         uri for name in folders for uri in read_source(str(real_data / name)).table.column("uri").to_pylist()
     ]
     uris += [str(real_data / name) for name in REFERENCE_CLIPS if name.startswith("archive/")]
-    ids = [str(Path(uri).relative_to(real_data.resolve())) for uri in uris]
+    ids = [os.path.relpath(uri, real_data) for uri in uris]
     path = tmp_path_factory.mktemp("real") / "manifest.csv"
     pd.DataFrame({"uri": uris, "video_id": ids}).to_csv(path, index=False)
     return path
