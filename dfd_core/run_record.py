@@ -127,6 +127,9 @@ class RunRecord:
     def tables(self, counts: Counts, aggregation: Aggregation) -> None:
         """Note what the tables hold."""
         self.values["aggregation"] = str(aggregation)
+        self.values.pop(
+            "threshold", None
+        )  # an earlier derivation's own; these tables have the model's unless told
         self.values["counts"] = {
             "videos": counts.num_videos,
             **counts.videos,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from dfd_core.errors import RequestError
+from dfd_core.intervals import weighted_figures
 from dfd_core.metrics import (
     DEFINITIONS,
     Confusion,
@@ -155,6 +156,15 @@ def test_tpr_at_an_fpr_and_the_calibration_error_equal_a_plain_loop(rows) -> Non
     assert found["ece"] == pytest.approx(error, abs=1e-9)
 
 
+def test_a_false_positive_rate_of_exactly_the_target_is_within_it() -> None:
+    # 1 of 100 reals above every fake.
+    scored = Scored.of([True] * 5 + [False] * 100, [0.5] * 5 + [0.75] + [0.25] * 99)
+    found = figures(scored, 0.5)
+    assert (found["tpr_at_fpr_0.01"], found["tpr_at_fpr_0.001"]) == (1, 0)
+    weighted = weighted_figures(scored, 0.5, np.ones((1, scored.num_groups)))
+    assert (weighted["tpr_at_fpr_0.01"], weighted["tpr_at_fpr_0.001"]) == (1, 0)
+
+
 def test_one_class_has_only_the_figures_that_need_no_other() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -260,8 +270,8 @@ def test_of_equally_good_thresholds_the_highest_is_taken() -> None:
 
 
 def test_of_equally_near_error_rates_the_smaller_are_taken() -> None:
-    # Calling 2 of 4: FPR 1/2, FNR 0, gap 1/2. Calling 1: FPR 1/2, FNR 1, gap 1/2. Calling 3: FPR 1, FNR 0, gap 1.
-    assert choose("eer", "RRFR", [0.25, 0.5, 0.75, 1.0]) == pytest.approx(0.625)
+    # R above two F of one score above R. Calling one fake: FPR 1/2, FNR 1. Calling three: FPR 1/2, FNR 0. Both 1/2 apart.
+    assert choose("eer", "RFFR", [0.25, 0.5, 0.5, 0.75]) == 0.375
 
 
 def test_neighbouring_floats_are_parted_exactly() -> None:
