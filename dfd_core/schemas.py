@@ -125,6 +125,10 @@ SEGMENT_RESULT = pa.schema(
 FACES = pa.schema([_required("video_id", pa.string()), *_FACE, _required("p_fake", pa.float32())])
 """The user's `faces/`: one row per face."""
 
+FACE_IMAGES = pa.schema([_required("video_id", pa.string()), *_FACE, _required("image", pa.binary())])
+"""`faces/` of a folder of face crops: one row per face with its picture as PNG or JPEG bytes; the manifest's own columns
+(`label`, `group`, ...) follow these."""
+
 VIDEOS = pa.schema(
     [
         _required("video_id", pa.string()),

@@ -1,0 +1,111 @@
+"""Pictures of faces in Parquet: their bytes, and which columns of a table hold what.
+
+Two kinds of table are read alike: `faces/` of `jobs/extract_faces.py` (schema FACE_IMAGES), and tables made elsewhere,
+one picture a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from dfd_core.errors import ManifestError, VideoUndecodableError
+
+Format = Literal["png", "jpeg"]
+FORMATS: tuple[Format, ...] = ("png", "jpeg")
+JPEG_QUALITY = 95
+
+_IMAGE_NAMES = ("image", "jpeg", "jpg", "png", "bytes")
+_ID_NAMES = ("video_id", "name", "id", "path", "filename")
+
+
+@dataclass(frozen=True, slots=True)
+class FaceColumns:
+    """The columns of a table of face pictures.
+
+    Attributes:
+        image: Holds the encoded picture: binary, or a struct with a binary field `bytes`.
+        video_id: Names what a picture was taken from; rows of one video share it.
+        label: `real` or `fake`; None where the table has no labels.
+        group: The source video or person; None where the table has none.
+    """
+
+    image: str
+    video_id: str
+    label: str | None
+    group: str | None
+
+    @classmethod
+    def of(cls, schema: pa.Schema) -> FaceColumns:
+        """Return which columns of `schema` hold what.
+
+        Raises:
+            ManifestError: It has no picture, or nothing that names one.
+        """
+        image = _first(schema, _IMAGE_NAMES, _holds_bytes)
+        video_id = _first(schema, _ID_NAMES, _holds_text)
+        if image is None:
+            raise ManifestError(
+                f"Expected a table of pictures, binary in a column {', '.join(_IMAGE_NAMES)}. Received: {schema.names}"
+            )
+        if video_id is None:
+            raise ManifestError(
+                f"Expected a column that names each picture: {', '.join(_ID_NAMES)}. Received: {schema.names}"
+            )
+        return cls(
+            image,
+            video_id,
+            _first(schema, ("label",), _holds_text),
+            _first(schema, ("group",), _holds_text),
+        )
+
+
+def _first(schema: pa.Schema, names: Sequence[str], fits: Callable[[pa.DataType], bool]) -> str | None:
+    return next((name for name in names if name in schema.names and fits(schema.field(name).type)), None)
+
+
+def _holds_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def encode(rgb: npt.NDArray[np.uint8], image_format: Format) -> bytes:
+    """Return a picture's bytes: PNG (lossless), or JPEG of quality 95 without chroma subsampling.
+
+    Args:
+        rgb: (height, width, 3) uint8 RGB, at least one pixel each way.
+        image_format: `png` or `jpeg`.
+    """
+    settings = []
+    if image_format == "jpeg":
+        settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+        settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    suffix = ".jpg" if image_format == "jpeg" else ".png"
+    return cv2.imencode(suffix, rgb[..., ::-1], settings)[1].tobytes()
+
+
+def decode(image: bytes) -> npt.NDArray[np.uint8]:
+    """Return the picture in `image`, (height, width, 3) uint8 RGB.
+
+    Raises:
+        VideoUndecodableError: The bytes are no picture.
+    """
+    try:
+        bgr = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # empty, or larger than OpenCV allows
+        bgr = None
+    if bgr is None:
+        raise VideoUndecodableError("The picture cannot be decoded")
+    return np.ascontiguousarray(bgr[..., ::-1], dtype=np.uint8)
