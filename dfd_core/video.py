@@ -417,12 +417,18 @@ class OpenVideo:
     def frame_at(self, position: FramePosition, frame: VideoFrame) -> Frame:
         """Return `frame` as RGB, upright: converted by swscale with OpenCV's settings, so that the bits are equal."""
         primaries, transfer = _target_colors(frame)
+        # swscale gives the same bits in both orders unless it scales or rounds deeper video: then OpenCV's is turned.
+        is_plain = frame.format.components[0].bits == 8 and (frame.width, frame.height) == (
+            self.width,
+            self.height,
+        )
+        order = "rgb24" if is_plain else "bgr24"
         try:
-            bgr = self.reformatter.reformat(
+            converted = self.reformatter.reformat(
                 frame,
                 self.width,
                 self.height,
-                "bgr24",
+                order,
                 interpolation=Interpolation.BICUBIC,
                 dst_color_primaries=primaries,
                 dst_color_trc=transfer,
@@ -435,9 +441,11 @@ class OpenVideo:
                 f"The frame at {position.time_s:.2f} s cannot be converted to RGB"
             ) from error
         turn = _TURNS.get(_rotation_deg(frame))
-        upright = bgr.to_ndarray() if turn is None else cv2.rotate(bgr.to_ndarray(), turn)
-        rgb = np.ascontiguousarray(cv2.cvtColor(upright, cv2.COLOR_BGR2RGB), np.uint8)
-        return Frame(position.index, position.time_s, rgb)
+        pixels = converted.to_ndarray()
+        if order == "bgr24":
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+        upright = pixels if turn is None else cv2.rotate(pixels, turn)
+        return Frame(position.index, position.time_s, np.ascontiguousarray(upright, np.uint8))
 
     def packet_facts(self) -> Iterator[PacketFacts]:
         """Yield what each packet of the video tells of its frames."""
