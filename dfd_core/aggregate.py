@@ -7,7 +7,8 @@ The joins and groupings run in DuckDB, which spills to disk, so the size of the 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import duckdb
@@ -19,7 +20,17 @@ from dfd_core import commit_log
 from dfd_core.config import Aggregation
 from dfd_core.errors import OutputError
 from dfd_core.output import OutputFolder, dataset, read_table, replace_table
-from dfd_core.schemas import FACES, MANIFEST, SECONDS, SEGMENT, SEGMENT_RESULT, VIDEO_PLAN, VIDEOS, check
+from dfd_core.schemas import (
+    FACE_VIDEOS,
+    FACES,
+    MANIFEST,
+    SECONDS,
+    SEGMENT,
+    SEGMENT_RESULT,
+    VIDEO_PLAN,
+    VIDEOS,
+    check,
+)
 
 STATUSES = ("scored", "no_face", "partial", "failed")
 _BATCH_ROWS = 50_000
@@ -64,26 +75,44 @@ def finish(out: OutputFolder, *, aggregation: Aggregation, threshold: float, mod
     Raises:
         OutputError: The log is damaged or incomplete, or the tables cannot be written.
     """
-    with tempfile.TemporaryDirectory(prefix="dfd-finish-") as spill, _connect(out, spill) as db:
-        _refuse_incomplete(db)
+    with connect(out, SEGMENT_RESULT) as db:
         manifest = read_table(out.manifest)
         replace_table(out.faces, _faces(db), FACES)
-        own = [field for field in manifest.schema if field.name not in MANIFEST.names]
-        schema = pa.schema([*VIDEOS, *own])
+        schema = pa.schema([*VIDEOS, *own_columns(manifest)])
         replace_table(out.videos, _videos(db, manifest, aggregation, threshold, model_id), schema)
-        return _counts(db, out, schema)
+        return counts(db, out, STATUSES)
 
 
-def _connect(out: OutputFolder, spill: str) -> duckdb.DuckDBPyConnection:
-    db = duckdb.connect(
-        config={"temp_directory": spill, "memory_limit": "2GB", "preserve_insertion_order": False}
-    )
-    db.register("manifest", read_table(out.manifest).select(MANIFEST.names))
-    db.register("listed", dataset(out.segment_list, SEGMENT))
-    _register_once(db, "plans", commit_log.rows(out.checkpoint("plan"), out.plans, VIDEO_PLAN), "plan_key")
-    results = commit_log.rows(out.checkpoint("segments"), out.results, SEGMENT_RESULT)
-    _register_once(db, "results", results, "segment_id")
-    return db
+@contextmanager
+def connect(out: OutputFolder, results_schema: pa.Schema) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Give a database with the views `manifest`, `plans`, `listed` and `results`, the last two by segment.
+
+    Args:
+        out: The output folder.
+        results_schema: What is read of the segment log.
+
+    Raises:
+        OutputError: The log is incomplete.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="dfd-finish-") as spill,
+        duckdb.connect(
+            config={"temp_directory": spill, "memory_limit": "2GB", "preserve_insertion_order": False}
+        ) as db,
+    ):
+        db.register("manifest", read_table(out.manifest).select(MANIFEST.names))
+        db.register("listed", dataset(out.segment_list, SEGMENT))
+        plans = commit_log.rows(out.checkpoint("plan"), out.plans, VIDEO_PLAN)
+        _register_once(db, "plans", plans, "plan_key")
+        results = commit_log.rows(out.checkpoint("segments"), out.results, results_schema)
+        _register_once(db, "results", results, "segment_id")
+        _refuse_incomplete(db)
+        yield db
+
+
+def own_columns(manifest: pa.Table) -> list[pa.Field]:
+    """Return the fields of a manifest that are the user's own."""
+    return [field for field in manifest.schema if field.name not in MANIFEST.names]
 
 
 def _register_once(db: duckdb.DuckDBPyConnection, name: str, rows: ds.Dataset, key: str) -> None:
@@ -108,8 +137,8 @@ def _refuse_incomplete(db: duckdb.DuckDBPyConnection) -> None:
     )
     if unplanned or missing:
         raise OutputError(
-            f"The run is not complete: {unplanned} videos are not planned and {missing} segments are not scored. "
-            "Run jobs/score.py with the same arguments to complete it."
+            f"The run is not complete: {unplanned} videos are not planned and {missing} segments are not done. "
+            "The command that filled the folder completes it."
         )
 
 
@@ -148,55 +177,64 @@ def _videos(
 ) -> Iterator[pa.Table]:
     of_frames = _OF_FRAMES[aggregation.kind].format(k=aggregation.k)
     # The frames are listed in their order before they are averaged: a sum in any order is not the same number twice.
-    reader = db.sql(
-        f"""
-        WITH frames AS (
+    scores = """
+        SELECT plan_key, list(p ORDER BY frame_index) AS p FROM (
             SELECT plan_key, face.frame_index AS frame_index, max(face.p_fake)::DOUBLE AS p
             FROM (SELECT plan_key, unnest(faces) AS face FROM results SEMI JOIN listed USING (segment_id))
-            GROUP BY ALL),
-        scores AS (
-            SELECT plan_key, list(p ORDER BY frame_index) AS p FROM frames GROUP BY plan_key),
-        decoded AS (
+            GROUP BY ALL)
+        GROUP BY plan_key"""
+    joined = db.sql(
+        f"""
+        SELECT videos.*, {of_frames}::FLOAT AS p_fake
+        FROM ({videos_query("scored", num_faces="len(faces)")}) AS videos LEFT JOIN ({scores}) USING (plan_key)
+        ORDER BY manifest_row
+        """
+    )
+    for batch in joined.to_arrow_reader(_BATCH_ROWS):
+        core = pa.Table.from_batches([batch])
+        verdict = pc.if_else(
+            pc.greater_equal(core.column("p_fake"), pa.scalar(threshold, pa.float32())), "fake", "real"
+        )
+        core = core.append_column("verdict", verdict)
+        core = core.append_column("model_id", pa.array([model_id] * core.num_rows, pa.string()))
+        yield finish_videos(core, manifest, VIDEOS)
+
+
+def videos_query(done: str, *, num_faces: str) -> str:
+    """Return the query for one row per manifest row: the plan's facts and the sums over its segments.
+
+    Args:
+        done: The status of a video that has faces and no error.
+        num_faces: An expression for a segment's number of faces.
+    """
+    return f"""
+        WITH decoded AS (
             SELECT plan_key, sum(num_frames) AS num_frames, sum(num_frames_wanted) AS num_wanted,
-                   sum(len(faces)) AS num_faces, count(*) AS num_segments, count(error_kind) AS num_faulty,
+                   sum({num_faces}) AS num_faces, count(*) AS num_segments, count(error_kind) AS num_faulty,
                    arg_min(error_kind, segment_id) AS error_kind, arg_min(error_message, segment_id) AS error_message
             FROM results SEMI JOIN listed USING (segment_id) GROUP BY plan_key),
         joined AS (
-            SELECT manifest_row, video_id, uri, fps, duration_s, width, height,
+            SELECT manifest_row, plan_key, video_id, uri, fps, duration_s, width, height,
                    coalesce(num_frames, 0) AS num_frames, num_wanted, coalesce(num_faces, 0) AS num_faces,
                    num_segments, num_faulty,
                    coalesce(plans.error_kind, decoded.error_kind) AS error_kind,
-                   coalesce(plans.error_message, decoded.error_message) AS error_message,
-                   {of_frames}::FLOAT AS p_fake
-            FROM manifest JOIN plans USING (plan_key) LEFT JOIN decoded USING (plan_key)
-                 LEFT JOIN scores USING (plan_key))
-        SELECT *, CASE WHEN p_fake IS NOT NULL AND error_kind IS NULL THEN 'scored'
-                       WHEN p_fake IS NOT NULL THEN 'partial'
+                   coalesce(plans.error_message, decoded.error_message) AS error_message
+            FROM manifest JOIN plans USING (plan_key) LEFT JOIN decoded USING (plan_key))
+        SELECT *, CASE WHEN num_faces > 0 AND error_kind IS NULL THEN '{done}'
+                       WHEN num_faces > 0 THEN 'partial'
                        WHEN error_kind IS NULL THEN 'no_face'
                        ELSE 'failed' END AS status
-        FROM joined ORDER BY manifest_row
-        """
-    ).to_arrow_reader(_BATCH_ROWS)
-    for batch in reader:
-        yield _finish_videos(pa.Table.from_batches([batch]), manifest, threshold, model_id)
+        FROM joined"""
 
 
-def _finish_videos(core: pa.Table, manifest: pa.Table, threshold: float, model_id: str) -> pa.Table:
-    """Return one batch of `videos/`: the verdict, how much is missing, and the manifest's own columns added."""
+def finish_videos(core: pa.Table, manifest: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return one batch of `videos/`, of `schema` and the manifest's own columns; a message says how much is missing."""
     own = manifest.drop_columns(MANIFEST.names).take(core.column("manifest_row"))
-    verdict = pc.if_else(
-        pc.greater_equal(core.column("p_fake"), pa.scalar(threshold, pa.float32())), "fake", "real"
-    )
-    columns = {
-        **{name: core.column(name) for name in core.column_names},
-        "verdict": verdict,
-        "model_id": pa.array([model_id] * core.num_rows, pa.string()),
-        "error_message": _with_share(core),
-    }
-    core = pa.Table.from_arrays([columns[field.name] for field in VIDEOS], names=VIDEOS.names).cast(VIDEOS)
+    columns = {name: core.column(name) for name in core.column_names} | {"error_message": _with_share(core)}
+    core = pa.Table.from_arrays([columns[name] for name in schema.names], names=schema.names).cast(schema)
     for field in own.schema:
         core = core.append_column(field, own.column(field.name))
-    return check(core, pa.schema([*VIDEOS, *own.schema]))
+    return check(core, pa.schema([*schema, *own.schema]))
 
 
 def _with_share(core: pa.Table) -> pa.Array:
@@ -218,9 +256,10 @@ def _with_share(core: pa.Table) -> pa.Array:
     )
 
 
-def _counts(db: duckdb.DuckDBPyConnection, out: OutputFolder, schema: pa.Schema) -> Counts:
-    db.register("videos", dataset(out.videos, schema))
-    statuses = dict(db.sql("SELECT status, count(*) FROM videos GROUP BY status").fetchall())
+def counts(db: duckdb.DuckDBPyConnection, out: OutputFolder, statuses: Sequence[str]) -> Counts:
+    """Return what the tables that have just been written hold."""
+    db.register("videos", dataset(out.videos, FACE_VIDEOS))
+    found = dict(db.sql("SELECT status, count(*) FROM videos GROUP BY status").fetchall())
     kinds = db.sql(
         "SELECT error_kind, count(*) FROM videos WHERE error_kind IS NOT NULL GROUP BY ALL ORDER BY ALL"
     ).fetchall()
@@ -230,15 +269,18 @@ def _counts(db: duckdb.DuckDBPyConnection, out: OutputFolder, schema: pa.Schema)
                   coalesce(sum(duration_s) FILTER (status <> 'failed'), 0) FROM videos""",
     )
     stage_s = _stage_seconds(db)
-    by_status = {status: statuses.get(status, 0) for status in STATUSES}
+    by_status = {status: found.get(status, 0) for status in statuses}
     return Counts(by_status, dict(kinds), frames, faces, footage_s, stage_s)
 
 
 def _stage_seconds(db: duckdb.DuckDBPyConnection) -> dict[str, float]:
-    steps = ", ".join(f"coalesce(sum(extract_seconds.{step}), 0)" for step in _STEPS)
+    steps = {step.removesuffix("_s"): f"extract_seconds.{step}" for step in _STEPS}
+    if "score_s" in db.table("results").columns:
+        steps["score"] = "score_s"
+    sums = ", ".join(f"coalesce(sum({step}), 0)" for step in steps.values())
     spent = db.sql(
         f"""SELECT (SELECT coalesce(sum(probe_s), 0) FROM plans SEMI JOIN manifest USING (plan_key)),
-                   {steps}, coalesce(sum(score_s), 0) FROM results SEMI JOIN listed USING (segment_id)"""
+                   {sums} FROM results SEMI JOIN listed USING (segment_id)"""
     ).fetchall()[0]
-    names = ("probe", *(step.removesuffix("_s") for step in _STEPS), "score")
+    names = ("probe", *steps)
     return {name: round(float(value), 3) for name, value in zip(names, spent, strict=True)}

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dfd_core.calibration import Calibration
 from dfd_core.config import Sampling
 from dfd_core.errors import ModelError, RequestError
 
@@ -44,6 +45,9 @@ BACKBONES = (
 # fmt: on
 """The constructors of `keras.applications`, in snake_case."""
 
+OWN_BACKBONES = ("small_resnet",)
+"""This project's own networks; they have no ImageNet weights."""
+
 _BACKBONES_WITH_RESCALING = re.compile(r"efficientnet_b\d")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _WHAT_TO_PASS = f"Pass a bundle folder, a .keras file or {UNTRAINED_PREFIX}BACKBONE"
@@ -65,6 +69,7 @@ class ModelCard:
             probability of the second (Keras' binary convention). One name: the single output is its probability.
         output: `probability`, or `logit` when the model ends without its softmax or sigmoid.
         threshold: The verdict is fake where p_fake is at least this; in [0, 1].
+        calibration: What `calibration.Calibration.from_card` reads; None where the model's own numbers are p_fake.
         sampling: The frames that the model was trained on.
         trained: False where the weights are random.
         training: What the model was trained on.
@@ -84,6 +89,7 @@ class ModelCard:
     classes: tuple[str, ...] = ("fake", "real")
     output: str = "probability"
     threshold: float = 0.5
+    calibration: Mapping[str, Any] | None = None
     sampling: str = "stride"
     trained: bool = True
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -113,6 +119,11 @@ class ModelCard:
         self._check(
             "threshold", _is_number(self.threshold) and 0 <= self.threshold <= 1, "a number from 0 to 1"
         )
+        self._check(
+            "calibration",
+            self.calibration is None or _is_calibration(self.calibration),
+            'null, {"kind": "temperature", "temperature": T > 0}, or "isotonic" with p_raw and p_fake',
+        )
         self._check("sampling", _is_sampling(self.sampling), "stride, interval:S or uniform:N")
         self._check("trained", isinstance(self.trained, bool), "true or false")
         for name in ("training", "metrics", "versions", "extra"):
@@ -133,12 +144,21 @@ class ModelCard:
         """What identifies the model in every output row: `name@` and the first 12 digits of its sha256."""
         return self.name if self.sha256 is None else f"{self.name}@{self.sha256[:12]}"
 
+    def uncalibrated(self) -> ModelCard:
+        """Return the card without its calibration, and with the threshold that says the same of raw scores."""
+        if self.calibration is None:
+            return self
+        threshold = Calibration.from_card(self.calibration).invert(self.threshold)
+        return dataclasses.replace(self, calibration=None, threshold=threshold)
+
     def to_json(self) -> str:
-        """Return the text of `card.json`; an unset `mean` or `std` is left out."""
+        """Return the text of `card.json`; an unset `mean`, `std` or `calibration` is left out."""
         values = dataclasses.asdict(self)
         extra = values.pop("extra")
         kept = {
-            name: value for name, value in values.items() if name not in ("mean", "std") or value is not None
+            name: value
+            for name, value in values.items()
+            if name not in ("mean", "std", "calibration") or value is not None
         }
         return json.dumps({**kept, **extra}, indent=2, ensure_ascii=False) + "\n"
 
@@ -162,11 +182,12 @@ class ModelSource:
             raise ValueError(f"Expected a path or a backbone. Received: {self.path!r} and {self.backbone!r}")
 
 
-def resolve_model(spec: str | os.PathLike[str]) -> ModelSource:
+def resolve_model(spec: str | os.PathLike[str], *, raw: bool = False) -> ModelSource:
     """Return the model that `--model` names, its file checked, without importing the model runtime.
 
     Args:
         spec: A local bundle folder, a local `.keras` file, or `untrained:BACKBONE`.
+        raw: Leave the card's calibration out.
 
     Raises:
         ModelError: Nothing usable is there, or the file is not what its card says, or it could run code.
@@ -182,7 +203,8 @@ def resolve_model(spec: str | os.PathLike[str]) -> ModelSource:
     path = Path(text).absolute()  # workers run in other folders
     if path.is_dir():
         fields = _read_card(path)
-        return _checked_source(path / MODEL_FILENAME, {"name": path.resolve().name, **fields})
+        source = _checked_source(path / MODEL_FILENAME, {"name": path.resolve().name, **fields})
+        return dataclasses.replace(source, card=source.card.uncalibrated()) if raw else source
     if path.is_file() and path.suffix != ".keras":
         raise ModelError(f"{text} is no Keras model. {_WHAT_TO_PASS}")
     if not path.is_file():
@@ -224,7 +246,7 @@ def write_card(card: ModelCard, folder: str | os.PathLike[str]) -> Path:
 
 
 def canonical_backbone(name: str) -> str:
-    """Return `name` as `BACKBONES` writes it; case and underscores do not matter.
+    """Return `name` as `BACKBONES` or `OWN_BACKBONES` writes it; case and underscores do not matter.
 
     Raises:
         ModelError: There is no such backbone; the message lists the nearest names.
@@ -233,13 +255,14 @@ def canonical_backbone(name: str) -> str:
         >>> canonical_backbone("ResNet50V2")
         'resnet50_v2'
     """
-    by_key = {backbone.replace("_", ""): backbone for backbone in BACKBONES}
+    by_key = {backbone.replace("_", ""): backbone for backbone in (*BACKBONES, *OWN_BACKBONES)}
     key = re.sub("[_-]", "", name.strip().lower())
     if key not in by_key:
         nearest = [by_key[match] for match in difflib.get_close_matches(key, by_key, n=4, cutoff=0.4)]
         hint = ", ".join(nearest or BACKBONES)
         raise ModelError(
-            f"Unknown backbone. Expected a keras.applications model such as {hint}. Received: {name!r}"
+            f"Unknown backbone. Expected {', '.join(OWN_BACKBONES)} or a keras.applications model such as {hint}. "
+            f"Received: {name!r}"
         )
     return by_key[key]
 
@@ -458,6 +481,13 @@ def _is_number(value: object) -> bool:
 
 def _is_triple(value: object) -> bool:
     return isinstance(value, tuple) and len(value) == 3 and all(_is_number(entry) for entry in value)
+
+
+def _is_calibration(value: object) -> bool:
+    try:
+        return isinstance(value, Mapping) and bool(Calibration.from_card(value))
+    except (ValueError, TypeError):
+        return False
 
 
 def _is_sampling(value: object) -> bool:

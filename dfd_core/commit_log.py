@@ -6,6 +6,8 @@ pending file to `ID.parquet`. A segment is done when its identifier is in a file
 
 from __future__ import annotations
 
+import uuid
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -13,7 +15,7 @@ import pyarrow.fs as pafs
 
 from dfd_core import storage
 from dfd_core.errors import OutputError
-from dfd_core.output import parquet_files
+from dfd_core.output import parquet_files, write_table
 
 _PENDING = ".pending.parquet"
 
@@ -48,10 +50,26 @@ def rows(checkpoint: str, data: str, schema: pa.Schema) -> ds.Dataset:
     A data file without its commit is left out: a worker that outlives a killed run may still write one.
     """
     fs, _ = storage.filesystem(data)
-    files = [file for files in _data_files(checkpoint, data).values() for file in files]
+    files = data_files(checkpoint, data)
     if not files:
         return ds.dataset(schema.empty_table())
-    return ds.dataset(sorted(files), schema=schema, filesystem=fs, format="parquet")
+    return ds.dataset(files, schema=schema, filesystem=fs, format="parquet")
+
+
+def data_files(checkpoint: str, data: str) -> list[str]:
+    """Return the paths of the files of folder `data` whose commit is complete, sorted."""
+    return sorted(file for files in _data_files(checkpoint, data).values() for file in files)
+
+
+def append(checkpoint: str, data: str, table: pa.Table) -> None:
+    """Commit `table`, whose first column is the identifier, as a block of the log of folder `data`.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    name = f"driver_{uuid.uuid4().hex}"
+    write_table(storage.join(data, f"{name}-0.parquet"), table)
+    write_table(storage.join(checkpoint, f"{name}.parquet"), table.select([0]))
 
 
 def refuse_damage(checkpoint: str, data: str, id_column: str) -> None:
@@ -64,7 +82,7 @@ def refuse_damage(checkpoint: str, data: str, id_column: str) -> None:
     if len(ids) == 0:
         return
     fs, _ = storage.filesystem(data)
-    files = [file for files in _data_files(checkpoint, data).values() for file in files]
+    files = data_files(checkpoint, data)
     lost = pc.sum(pc.invert(pc.is_in(ids, value_set=_ids(fs, files, id_column)))).as_py()
     if lost:
         raise OutputError(

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from dfd_core.errors import RequestError
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+IMAGE_FORMATS = ("png", "jpeg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +128,10 @@ class ExtractConfig:
     Attributes:
         sampling: Which frames are looked at.
         segment_s: Longest segment, seconds.
-        crop_px: Side of the square crop, pixels.
+        crop_px: Side of the square crop, pixels. Without a meaning where pictures leave.
         margin: Fraction of the box's side that is added on each side before cropping.
         limits: What one video may cost.
+        image_format: `png` or `jpeg` where encoded pictures of the faces' own size leave; None for crops.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
@@ -137,6 +139,7 @@ class ExtractConfig:
     crop_px: int = 128
     margin: float = 0.0
     limits: Limits = field(default_factory=Limits)
+    image_format: str | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.segment_s) and self.segment_s > 0):
@@ -145,6 +148,10 @@ class ExtractConfig:
             raise RequestError(f"Expected a crop side >= 1 pixel. Received: {self.crop_px}")
         if not (math.isfinite(self.margin) and self.margin >= 0):
             raise RequestError(f"Expected a margin >= 0. Received: {self.margin}")
+        if self.image_format not in (None, *IMAGE_FORMATS):
+            raise RequestError(
+                f"Expected pictures as {' or '.join(IMAGE_FORMATS)}. Received: {self.image_format}"
+            )
 
 
 def identity(values: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dfd_core import commit_log
-from dfd_core.output import OutputFolder, dataset, read_table
+from dfd_core.output import OutputFolder, dataset, num_bytes, read_table
 from dfd_core.schemas import MANIFEST, SEGMENT, SEGMENT_RESULT, VIDEO_PLAN, check
 
 _NUM_RESAMPLES = 2000
@@ -215,6 +215,38 @@ def _carried_over(
         by_length = sums * (stratum.footage_s / sums_s)
     totals: npt.NDArray[np.float64] = np.where((sums_s > 0) & (stratum.footage_s > 0), by_length, by_count)
     return totals
+
+
+def spent(out: OutputFolder) -> dict[str, float]:
+    """Return what the committed segments have taken: the quantities of an estimate that a run can be held to."""
+    with duckdb.connect() as db:
+        db.register("listed", dataset(out.segment_list, SEGMENT))
+        db.register("log", commit_log.rows(out.checkpoint("segments"), out.results, SEGMENT_RESULT))
+        num_faces, extract_cpu_s = db.sql(
+            """SELECT coalesce(sum(len(faces)), 0), coalesce(sum(extract_cpu_s), 0)
+               FROM (SELECT DISTINCT ON (segment_id) * FROM log) SEMI JOIN listed USING (segment_id)"""
+        ).fetchall()[0]
+    folders = (out.results, out.checkpoint("segments"), out.faces)
+    return {
+        "num_faces": int(num_faces),
+        "extract_cpu_s": float(extract_cpu_s),
+        "output_bytes": sum(map(num_bytes, folders)),
+    }
+
+
+def compared(predicted: dict[str, Any], after: dict[str, float]) -> dict[str, Any]:
+    """Return what a run took of each predicted quantity, and how much of the prediction that is.
+
+    Args:
+        predicted: The estimate in `run.json`, with what was `spent` `before` it.
+        after: What is `spent` now.
+    """
+    actual = {name: after[name] - predicted["before"][name] for name in after}
+    shares = {name: actual[name] / (predicted[name]["value"] or float("nan")) for name in actual}
+    return {
+        "actual": actual,
+        "actual_of_predicted": {name: round(share, 3) for name, share in shares.items()},
+    }
 
 
 def log_bytes(results: pa.Table) -> int:

@@ -8,21 +8,16 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from dfd_core import plan, schemas, storage, video
 from dfd_core.config import ExtractConfig
 from dfd_core.errors import UnexpectedError, VideoError, VideoOutOfMemoryError, VideoUndecodableError
-from dfd_core.faces import Detect, Face, crop
+from dfd_core.face_images import encode
+from dfd_core.faces import Detect, Face, crop, cut_out
 from dfd_core.probe import OpenVideo
 
-
-def extract_segments(
-    segments: pa.Table, config: ExtractConfig, detect: Detect, *, open_video: OpenVideo = storage.open_video
-) -> pa.Table:
-    """Return the face crops (`schemas.face_crops`) of each segment (SEGMENT), in the same order."""
-    rows = [extract_segment(row, config, detect, open_video=open_video) for row in segments.to_pylist()]
-    return schemas.to_table(rows, schemas.face_crops(config.crop_px))
+_MAX_IMAGES_BYTES = 10**9
+"""Of one segment: Arrow addresses 2 GB in a row's list."""
 
 
 def extract_segment(
@@ -32,7 +27,7 @@ def extract_segment(
     *,
     open_video: OpenVideo = storage.open_video,
 ) -> dict[str, Any]:
-    """Return one row of `schemas.face_crops`.
+    """Return one row of `schemas.face_crops`, or of SEGMENT_PICTURES where the configuration has an image format.
 
     What could be decoded before an error is in the row beside the error. A failure of the storage is tried again first.
     """
@@ -58,8 +53,13 @@ def _extract_once(
         **outcome(segment, error, num_frames_wanted=work.num_frames_wanted, num_frames=work.num_frames),
         "extract_seconds": work.seconds,
         "extract_cpu_s": time.process_time() - started_cpu_s,
-        "faces": work.faces,
+        **faces_of(work.faces, config),
     }
+
+
+def faces_of(faces: list[dict[str, Any]], config: ExtractConfig) -> dict[str, Any]:
+    """Return the fields of a segment's row that hold its faces."""
+    return {"faces": faces} | ({} if config.image_format is None else {"num_faces": len(faces)})
 
 
 def outcome(
@@ -76,7 +76,9 @@ def outcome(
     }
 
 
-def failed_segment(segment: Mapping[str, Any], error: VideoError, *, lost_s: float) -> dict[str, Any]:
+def failed_segment(
+    segment: Mapping[str, Any], error: VideoError, config: ExtractConfig, *, lost_s: float
+) -> dict[str, Any]:
     """Return the row of a segment of which nothing could be had, because the process that decoded it was lost.
 
     Its `lost_s` seconds count as decoding.
@@ -87,7 +89,7 @@ def failed_segment(segment: Mapping[str, Any], error: VideoError, *, lost_s: flo
         **outcome(segment, error, num_frames_wanted=wanted),
         "extract_seconds": seconds,
         "extract_cpu_s": 0.0,
-        "faces": [],
+        **faces_of([], config),
     }
 
 
@@ -100,6 +102,7 @@ class _Work:
         self.faces: list[dict[str, Any]] = []
         self.num_frames = 0
         self.num_frames_wanted = 0
+        self.images_bytes = 0
         self.seconds = {step.name: 0.0 for step in schemas.SECONDS}
 
     def run(self, file: BinaryIO, segment: Mapping[str, Any]) -> None:
@@ -121,7 +124,6 @@ class _Work:
             raise fault
 
     def _row(self, frame: video.Frame, face_index: int, face: Face) -> dict[str, Any]:
-        pixels = crop(frame.rgb, face, margin=self.config.margin, crop_px=self.config.crop_px)
         return {
             "frame_index": frame.index,
             "time_s": frame.time_s,
@@ -131,8 +133,20 @@ class _Work:
             "right": face.right,
             "bottom": face.bottom,
             "detector_confidence": face.confidence,
-            "crop": pixels.tobytes(),
+            **self._pixels(frame.rgb, face),
         }
+
+    def _pixels(self, rgb: npt.NDArray[np.uint8], face: Face) -> dict[str, bytes]:
+        config = self.config
+        if config.image_format is None:
+            return {"crop": crop(rgb, face, margin=config.margin, crop_px=config.crop_px).tobytes()}
+        image = encode(cut_out(rgb, face, margin=config.margin), config.image_format)
+        self.images_bytes += len(image)
+        if self.images_bytes > _MAX_IMAGES_BYTES:
+            raise VideoOutOfMemoryError(
+                "The pictures of the segment's faces take more than 1 GB: --segment-s cuts shorter"
+            )
+        return {"image": image}
 
 
 class _Lap:

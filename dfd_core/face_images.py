@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dfd_core.config import IMAGE_FORMATS
 from dfd_core.errors import ManifestError, VideoUndecodableError
 
-Format = Literal["png", "jpeg"]
-FORMATS: tuple[Format, ...] = ("png", "jpeg")
 JPEG_QUALITY = 95
 
 _IMAGE_NAMES = ("image", "jpeg", "jpg", "png", "bytes")
@@ -81,13 +79,18 @@ def _holds_bytes(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def encode(rgb: npt.NDArray[np.uint8], image_format: Format) -> bytes:
+def encode(rgb: npt.NDArray[np.uint8], image_format: str) -> bytes:
     """Return a picture's bytes: PNG (lossless), or JPEG of quality 95 without chroma subsampling.
 
     Args:
         rgb: (height, width, 3) uint8 RGB, at least one pixel each way.
         image_format: `png` or `jpeg`.
+
+    Raises:
+        ValueError: The format is another.
     """
+    if image_format not in IMAGE_FORMATS:
+        raise ValueError(f"Expected {' or '.join(IMAGE_FORMATS)}. Received: {image_format}")
     settings = []
     if image_format == "jpeg":
         settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
@@ -109,3 +112,17 @@ def decode(image: bytes) -> npt.NDArray[np.uint8]:
     if bgr is None:
         raise VideoUndecodableError("The picture cannot be decoded")
     return np.ascontiguousarray(bgr[..., ::-1], dtype=np.uint8)
+
+
+def resized(rgb: npt.NDArray[np.uint8], crop_px: int) -> npt.NDArray[np.uint8]:
+    """Return a picture of a face as a crop: bilinear, as the seed's `cv2.resize`.
+
+    Args:
+        rgb: (height, width, 3) uint8 RGB, at least one pixel each way.
+        crop_px: Side of the result, pixels.
+
+    Returns:
+        (crop_px, crop_px, 3) uint8 RGB.
+    """
+    crop = cv2.resize(rgb, (crop_px, crop_px), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(crop, dtype=np.uint8)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import cv2
 import dlib
 import numpy as np
 import numpy.typing as npt
+
+from dfd_core.face_images import resized
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,19 @@ def _clip(start: int, end: int, size: int) -> tuple[int, int]:
     return start, max(min(end, size), start + 1)
 
 
+def cut_out(rgb: npt.NDArray[np.uint8], face: Face, *, margin: float) -> npt.NDArray[np.uint8]:
+    """Return the face of a frame as it is, a view of `rgb`: (height, width, 3) uint8 RGB, never empty.
+
+    Args:
+        rgb: The frame, (height, width, 3) uint8 RGB.
+        face: A face of that frame.
+        margin: Fraction of the box's sides that is added on each side.
+    """
+    height, width = rgb.shape[:2]
+    left, top, right, bottom = widen(face, margin, width=width, height=height)
+    return rgb[top:bottom, left:right]
+
+
 def crop(rgb: npt.NDArray[np.uint8], face: Face, *, margin: float, crop_px: int) -> npt.NDArray[np.uint8]:
     """Return the face of a frame, resized.
 
@@ -89,7 +103,4 @@ def crop(rgb: npt.NDArray[np.uint8], face: Face, *, margin: float, crop_px: int)
     Returns:
         (crop_px, crop_px, 3) uint8 RGB, bilinear as the seed's `cv2.resize`. Never empty.
     """
-    height, width = rgb.shape[:2]
-    left, top, right, bottom = widen(face, margin, width=width, height=height)
-    resized = cv2.resize(rgb[top:bottom, left:right], (crop_px, crop_px), interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(resized, dtype=np.uint8)
+    return resized(cut_out(rgb, face, margin=margin), crop_px)

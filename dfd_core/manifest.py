@@ -72,7 +72,9 @@ def read_source(source: str) -> Source:
     except PermissionError as error:
         raise ManifestError(f"The source {storage.as_text(source)!r} may not be read") from error
     except OSError as error:
-        raise ManifestError(f"The source {source!r} cannot be read: {storage.one_line(error)}") from error
+        raise ManifestError(
+            f"The source {source!r} cannot be read: {storage.refusal(source, error)}"
+        ) from error
 
 
 def _read(source: str, fs: pafs.FileSystem, path: str) -> Source:
@@ -135,7 +137,13 @@ def _from_remote_folder(source: str, fs: pafs.FileSystem, path: str) -> Source:
             files.append(_remote_file(storage.join(source, name), info, name))
         else:
             skipped[_suffix(info.path)] += 1
-    return _from_files(sorted(files, key=lambda file: file.video_id), source, skipped)
+    return _from_files(sorted(files, key=_walk_order), source, skipped)
+
+
+def _walk_order(file: _File) -> tuple[list[str], str]:
+    """Return what sorts files as a walk over a local folder meets them: a folder's own before its folders'."""
+    *folders, name = file.video_id.split("/")
+    return folders, name
 
 
 def _glob_local(pattern: str) -> Iterator[_File]:
@@ -193,14 +201,14 @@ def _from_manifest(source: str, path: str) -> Source:
         raise ManifestError(f"Expected a column 'uri' in the manifest. Received: {given.column_names}")
     if given.num_rows == 0:
         raise ManifestError("The manifest has no rows")
-    _refuse_reserved(given.column_names)
+    refuse_reserved(given.column_names)
     folder = _manifest_folder(source)
     uris = _texts(given, "uri")
-    _refuse_rows([row for row, uri in enumerate(uris) if not uri], "has no uri")
-    _refuse_rows(
+    refuse_rows([row for row, uri in enumerate(uris) if not uri], "has no uri")
+    refuse_rows(
         [row for row, uri in enumerate(uris) if storage.has_credentials(uri)], "has credentials in its uri"
     )
-    given = _with_text_labels(given)
+    given = with_text_labels(given)
     given_ids = _texts(given, "video_id") if "video_id" in given.column_names else [""] * len(uris)
     ids = [chosen or _default_id(uri, folder) for chosen, uri in zip(given_ids, uris, strict=True)]
     _refuse_duplicates(ids)
@@ -272,25 +280,30 @@ def _manifest_file(uri: str, folder: str, video_id: str) -> _File:
     return _local_file(os.path.normpath(os.path.join(folder, path)), video_id)
 
 
-def _refuse_reserved(names: Sequence[str]) -> None:
+def refuse_reserved(names: Sequence[str], *, of: str = "The manifest") -> None:
+    """Raise ManifestError if a column is there twice, or has a name that the results use."""
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
-        raise ManifestError(f"The manifest has a column twice: {', '.join(repeated)}")
+        raise ManifestError(f"{of} has a column twice: {', '.join(repeated)}")
     reserved = sorted(_RESERVED.intersection(names))
     if reserved:
         raise ManifestError(
-            f"The manifest's columns {', '.join(reserved)} have names that the results use; rename them"
+            f"{of}'s columns {', '.join(reserved)} have names that the results use; rename them"
         )
 
 
-def _with_text_labels(given: pa.Table) -> pa.Table:
-    """Return `given` with `label` and `group` as text and their empty values as null."""
+def with_text_labels(given: pa.Table, *, of: str = "the manifest") -> pa.Table:
+    """Return `given` with `label` and `group` as text and their empty values as null.
+
+    Raises:
+        ManifestError: A label is neither `real` nor `fake`.
+    """
     for name in ("label", "group"):
         if name in given.column_names:
             texts = _texts(given, name)
             if name == "label":
                 wrong = [row for row, label in enumerate(texts) if label and label not in LABELS]
-                _refuse_rows(wrong, f"has a label other than {' or '.join(LABELS)}")
+                refuse_rows(wrong, f"has a label other than {' or '.join(LABELS)}", of=of)
             values = pa.array([text or None for text in texts], type=pa.string())
             given = given.set_column(given.column_names.index(name), name, values)
     return given
@@ -298,17 +311,15 @@ def _with_text_labels(given: pa.Table) -> pa.Table:
 
 def _refuse_duplicates(video_ids: Sequence[str]) -> None:
     repeated = {video_id for video_id, count in Counter(video_ids).items() if count > 1}
-    _refuse_rows(
-        [row for row, video_id in enumerate(video_ids) if video_id in repeated], "repeats a video_id"
-    )
+    refuse_rows([row for row, video_id in enumerate(video_ids) if video_id in repeated], "repeats a video_id")
 
 
-def _refuse_rows(rows: Sequence[int], fault: str) -> None:
-    """Raise ManifestError naming `rows` as a person counts them, the first video being row 1."""
+def refuse_rows(rows: Sequence[int], fault: str, *, of: str = "the manifest") -> None:
+    """Raise ManifestError naming `rows` as a person counts them, the first being row 1."""
     if rows:
         named = ", ".join(str(row + 1) for row in rows[:_NAMED_ROWS])
         more = f" and {len(rows) - _NAMED_ROWS} more" if len(rows) > _NAMED_ROWS else ""
-        raise ManifestError(f"A row of the manifest {fault}: row {named}{more}")
+        raise ManifestError(f"A row of {of} {fault}: row {named}{more}")
 
 
 def _manifest_table(files: Sequence[_File], own: dict[str, pa.ChunkedArray]) -> pa.Table:

@@ -33,6 +33,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from dfd_core.bundle import (
     MODEL_FILENAME,
+    OWN_BACKBONES,
     ModelCard,
     ModelSource,
     canonical_backbone,
@@ -40,9 +41,11 @@ from dfd_core.bundle import (
     sha256_of,
     write_card,
 )
+from dfd_core.calibration import Calibration
 from dfd_core.config import PRECISIONS
 from dfd_core.errors import ModelError
 from dfd_core.preprocess import SCALE_STEPS, check_crops
+from dfd_core.small_resnet import small_resnet
 
 DOWNLOAD_TIMEOUT_S = 10.0
 
@@ -65,7 +68,7 @@ def build_classifier(
     Its input is what `preprocess.to_model_input` makes of crops with the scale `bundle.default_scale(backbone)`.
 
     Args:
-        backbone: A name of `bundle.BACKBONES`.
+        backbone: A name of `bundle.BACKBONES` or `bundle.OWN_BACKBONES`.
         input_size: Side of the input, in pixels.
         weights: `imagenet` (downloaded by Keras, or found in its cache), None for random ones, a bundle or `.keras`
             file of this very classifier, or an `.h5` file of the backbone without its top.
@@ -147,7 +150,7 @@ class Predictor:
     _run: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]] = dataclasses.field(repr=False)
 
     def __call__(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return how likely each crop is fake.
+        """Return how likely each crop is fake, calibrated where the card has a calibration.
 
         Args:
             crops: uint8 (n, card.input_size, card.input_size, 3), RGB. n may be anything, 0 too.
@@ -161,7 +164,11 @@ class Predictor:
         check_crops(crops, self.card.input_size)
         starts = range(0, len(crops), self.batch_size)
         parts = [self._run_padded(crops[start : start + self.batch_size]) for start in starts]
-        return p_fake_of(np.concatenate(parts), self.card) if parts else np.zeros(0, np.float32)
+        if not parts:
+            return np.zeros(0, np.float32)
+        p_raw = p_fake_of(np.concatenate(parts), self.card)
+        calibration = self.card.calibration
+        return p_raw if calibration is None else Calibration.from_card(calibration).apply(p_raw)
 
     def _run_padded(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         padding = padded_count(len(crops), self.batch_size) - len(crops)
@@ -177,7 +184,7 @@ def load_predictor(
     num_threads: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Predictor:
-    """Return a predictor of `source`, the same numbers as calling the model on `to_model_input(crops)`.
+    """Return a predictor of `source`: the numbers of calling the model on `to_model_input(crops)`, calibrated.
 
     Args:
         source: What `bundle.resolve_model` returned.
@@ -273,6 +280,8 @@ def _weights_file(weights: str | os.PathLike[str]) -> Path:
 
 
 def _build_backbone(name: str, input_size: int, weights: str | os.PathLike[str] | None) -> Any:
+    if name in OWN_BACKBONES:
+        return _build_small_resnet(input_size, weights)
     constructors = {
         key.lower(): value for key, value in vars(keras.applications).items() if inspect.isfunction(value)
     }
@@ -287,6 +296,16 @@ def _build_backbone(name: str, input_size: int, weights: str | os.PathLike[str] 
         problem = f"The weights in {weights} do not fit {name}"
     with _as_model_error(problem), _socket_timeout(DOWNLOAD_TIMEOUT_S):
         return constructor(weights=None if weights is None else os.fspath(weights), **options)
+
+
+def _build_small_resnet(input_size: int, weights: str | os.PathLike[str] | None) -> Any:
+    if weights == "imagenet":
+        raise ModelError("small_resnet has no ImageNet weights; pass `--weights none` or `--weights PATH`")
+    body = small_resnet(input_size=input_size)
+    if weights is not None:
+        with _as_model_error(f"The weights in {weights} do not fit small_resnet"):
+            body.load_weights(weights)
+    return body
 
 
 @contextlib.contextmanager

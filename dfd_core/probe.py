@@ -6,23 +6,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
-import pyarrow as pa
-
 from dfd_core import plan, storage, video
 from dfd_core.config import ExtractConfig
 from dfd_core.errors import UnexpectedError, VideoError, VideoOutOfMemoryError, VideoTooLongError
-from dfd_core.schemas import VIDEO_PLAN, to_table
 
 OpenVideo = Callable[[str], BinaryIO]
-
-
-def plan_videos(
-    requests: pa.Table, config: ExtractConfig, *, open_video: OpenVideo = storage.open_video
-) -> pa.Table:
-    """Return the plan (VIDEO_PLAN) of each requested video (REQUEST), in the same order."""
-    return to_table(
-        [plan_video(row, config, open_video=open_video) for row in requests.to_pylist()], VIDEO_PLAN
-    )
 
 
 def plan_video(

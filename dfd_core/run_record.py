@@ -40,14 +40,14 @@ class RunRecord:
         self.values = values
 
     @classmethod
-    def new(cls, configuration: dict[str, Any], model: dict[str, Any]) -> Self:
-        """Return the record of a run that has not begun."""
+    def new(cls, configuration: dict[str, Any], model: dict[str, Any] | None) -> Self:
+        """Return the record of a run that has not begun; without a model, it says nothing of one."""
         return cls(
             {
                 "outcome": "running",
                 "configuration": configuration,
                 "configuration_id": identity(configuration),
-                "model": model,
+                **({} if model is None else {"model": model}),
                 "versions": versions(),
                 "attempts": [],
             }
@@ -124,9 +124,10 @@ class RunRecord:
             "num_cpus": num_cpus,
         }
 
-    def tables(self, counts: Counts, aggregation: Aggregation) -> None:
+    def tables(self, counts: Counts, aggregation: Aggregation | None = None) -> None:
         """Note what the tables hold."""
-        self.values["aggregation"] = str(aggregation)
+        if aggregation is not None:
+            self.values["aggregation"] = str(aggregation)
         self.values.pop(
             "threshold", None
         )  # an earlier derivation's own; these tables have the model's unless told

@@ -84,7 +84,7 @@ class Sandbox:
             return failed_plan(request, error, lost_s=time.perf_counter() - started_s)
 
     def extract(self, segment: Mapping[str, Any]) -> Row:
-        """Return the face crops (one row of `schemas.face_crops`) of a segment (one row of SEGMENT)."""
+        """Return what `extract.extract_segment` makes of a segment (one row of SEGMENT)."""
         started_s = time.perf_counter()
         timeout_s = self._config.limits.timeout_s(_duration_s(segment))
         try:
@@ -99,7 +99,22 @@ class Sandbox:
         except VideoError as error:
             from dfd_core.extract import failed_segment
 
-            return failed_segment(segment, error, lost_s=time.perf_counter() - started_s)
+            return failed_segment(segment, error, self._config, lost_s=time.perf_counter() - started_s)
+
+    def crop(self, run: Mapping[str, Any], pictures: Mapping[str, Any]) -> Row:
+        """Return the face crops (one row of `schemas.face_crops`) of a run of pictures (`face_reading.pictures_of`)."""
+        started_s = time.perf_counter()
+        timeout_s = self._config.limits.timeout_s(None)
+        try:
+            return self._run(
+                _crop, dict(run), pictures, self._config, name="The segment", timeout_s=timeout_s
+            )
+        except VideoError as error:
+            from dfd_core.extract import failed_segment
+
+            lost_s = time.perf_counter() - started_s
+            wanted = pictures["num_frames_wanted"]
+            return failed_segment(run, error, self._config, lost_s=lost_s) | {"num_frames_wanted": wanted}
 
     def close(self) -> None:
         """End the child, if there is one. A later video starts another."""
@@ -173,6 +188,12 @@ def _extract(segment: Row, config: ExtractConfig, open_video: OpenVideo) -> Row:
     from dfd_core.extract import extract_segment
 
     return extract_segment(segment, config, _detector(), open_video=open_video)
+
+
+def _crop(run: Row, pictures: Row, config: ExtractConfig) -> Row:
+    from dfd_core.face_reading import crop_pictures
+
+    return crop_pictures(run, pictures, config)
 
 
 _detectors: list[Detect] = []

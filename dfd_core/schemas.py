@@ -78,6 +78,19 @@ SEGMENT = pa.schema(
 )
 """plan → extract: one row per segment."""
 
+FACE_RUN = pa.schema(
+    [
+        *SEGMENT,
+        _required("table", pa.string()),
+        _required("first_row", pa.int64()),
+        _required("num_rows", pa.int32()),
+        _required("first_position", pa.int64()),
+        _required("num_frames", pa.int32()),
+    ]
+)
+"""SEGMENT of a source of face pictures: where they are. `table` is a Parquet file; `num_rows` of it from `first_row` on hold
+the segment: one row of SEGMENT_PICTURES, or a picture each, of which the first is the video's number `first_position`."""
+
 SECONDS = pa.struct([_required(f"{step}_s", pa.float64()) for step in ("seek", "decode", "detect", "crop")])
 """Where one segment's wall-clock seconds went."""
 
@@ -112,6 +125,16 @@ def face_crops(crop_px: int) -> pa.Schema:
     crop = _required("crop", pa.binary(crop_px * crop_px * 3))
     return pa.schema([*_SEGMENT_OUTCOME, _required("faces", pa.list_(pa.struct([*_FACE, crop])))])
 
+
+SEGMENT_PICTURES = pa.schema(
+    [
+        *_SEGMENT_OUTCOME,
+        _required("num_faces", pa.int32()),
+        _required("faces", pa.list_(pa.struct([*_FACE, _required("image", pa.binary())]))),
+    ]
+)
+"""extract → commit where pictures are kept: one row per segment. A picture is PNG or JPEG bytes of the face's own size.
+`num_faces` is the length of `faces`, to be had without reading the pictures."""
 
 SEGMENT_RESULT = pa.schema(
     [
@@ -148,6 +171,9 @@ VIDEOS = pa.schema(
     ]
 )
 """The user's `videos/`: one row per manifest row; the manifest's own columns follow these."""
+
+FACE_VIDEOS = pa.schema([field for field in VIDEOS if field.name not in ("p_fake", "verdict", "model_id")])
+"""`videos/` of a folder of face crops: VIDEOS without what a model says."""
 
 
 def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:

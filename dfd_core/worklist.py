@@ -12,11 +12,14 @@ import pyarrow.compute as pc
 
 from dfd_core import commit_log, storage
 from dfd_core.output import OutputFolder, dataset, read_table, replace_table, write_table
-from dfd_core.schemas import ATTEMPTS, MANIFEST, SEGMENT, VIDEO_PLAN, VIDEOS
+from dfd_core.schemas import ATTEMPTS, FACE_RUN, MANIFEST, REQUEST, SEGMENT, VIDEO_PLAN, VIDEOS
 
 _LARGEST_BLOCK_ROWS = 8
 _BLOCKS_PER_CPU = 8
+_BLOCK_PICTURES = 512
+_READS_OF_A_GROUP = 32
 _BATCH_ROWS = 50_000
+_OF_RUN = [name for name in FACE_RUN.names if name not in SEGMENT.names]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +107,14 @@ def write_manifest(out: OutputFolder, table: pa.Table) -> None:
     write_table(out.manifest, table)
 
 
-def num_unplanned(out: OutputFolder) -> int:
-    """Return how many rows of the manifest have no committed plan."""
-    keys = read_table(out.manifest).column("plan_key")
+def unplanned(out: OutputFolder) -> pa.Table:
+    """Return the videos (REQUEST) of the manifest that have no committed plan."""
+    videos = read_table(out.manifest).select(REQUEST.names)
     planned = commit_log.committed(out.checkpoint("plan"), "plan_key")
-    return int(pc.sum(pc.invert(pc.is_in(keys, value_set=planned))).as_py() or 0)
+    return videos.filter(pc.invert(pc.is_in(videos.column("plan_key"), value_set=planned)))
 
 
-def list_segments(out: OutputFolder, *, num_cpus: int) -> Worklist:
+def list_segments(out: OutputFolder, *, num_cpus: int, runs: pa.Table | None = None) -> Worklist:
     """Write the segments of the present manifest and return what of them is left to do.
 
     Long segments come first and are dealt out over the blocks like cards, so that blocks cost about the same and the
@@ -120,6 +123,8 @@ def list_segments(out: OutputFolder, *, num_cpus: int) -> Worklist:
     Args:
         out: The output folder; every video of its manifest is planned.
         num_cpus: CPUs that share the work.
+        runs: Where the pictures of the segments are (`face_source.RUNS`), if the source is pictures. They are then
+            listed in the order in which they are stored, as FACE_RUN, and one task takes more of them.
     """
     with duckdb.connect(config={"preserve_insertion_order": False}) as db:
         db.register("manifest", read_table(out.manifest).select(MANIFEST.names))
@@ -130,26 +135,54 @@ def list_segments(out: OutputFolder, *, num_cpus: int) -> Worklist:
             "committed",
             pa.table({"segment_id": commit_log.committed(out.checkpoint("segments"), "segment_id")}),
         )
+        db.execute(
+            """CREATE TEMP VIEW cut AS
+            SELECT manifest_row, plan_key, uri, fps, duration_s, unnest(segments) AS segment,
+                   generate_subscripts(segments, 1) - 1 AS position,
+                   plan_key || '-' || printf('%05d', position) AS segment_id
+            FROM manifest JOIN plans USING (plan_key)"""
+        )
         num_segments = _one(
             db, "SELECT coalesce(sum(len(segments)), 0) FROM manifest JOIN plans USING (plan_key)"
         )[0]
-        block_rows = max(1, min(_LARGEST_BLOCK_ROWS, num_segments // (max(1, num_cpus) * _BLOCKS_PER_CPU)))
-        replace_table(out.segment_list, _segments(db, math.ceil(num_segments / block_rows)), SEGMENT)
+        share = num_segments // (max(1, num_cpus) * _BLOCKS_PER_CPU)
+        if runs is None:
+            block_rows = max(1, min(_LARGEST_BLOCK_ROWS, share))
+            replace_table(out.segment_list, _segments(db, math.ceil(num_segments / block_rows)), SEGMENT)
+        else:
+            db.register("runs", runs)
+            block_rows = max(1, min(_segments_of_block(runs), share))
+            replace_table(out.segment_list, _face_runs(db), FACE_RUN)
         return _worklist(db, out, block_rows)
+
+
+def _segments_of_block(runs: pa.Table) -> int:
+    """Return how many segments hold a block's pictures, or more, so that no row group is read too often."""
+    num_pictures = max(1, pc.sum(runs.column("num_frames")).as_py() or 0)
+    largest_group = pc.max(runs.column("group_rows")).as_py() or 0
+    return max(int(_BLOCK_PICTURES * runs.num_rows // num_pictures), int(largest_group // _READS_OF_A_GROUP))
+
+
+def _face_runs(db: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
+    reader = db.sql(
+        f"""
+        SELECT segment_id, plan_key, uri, fps, duration_s, segment.start_s, segment.end_s, segment.frame_indices,
+               segment.frame_pts, segment.frame_times_s, {", ".join(f'runs."{name}"' for name in _OF_RUN)}
+        FROM cut JOIN runs USING (plan_key, position) ORDER BY runs."table", first_row
+        """
+    ).to_arrow_reader(_BATCH_ROWS)
+    for batch in reader:
+        yield pa.Table.from_batches([batch]).cast(FACE_RUN)
 
 
 def _segments(db: duckdb.DuckDBPyConnection, num_blocks: int) -> Iterator[pa.Table]:
     reader = db.sql(
         f"""
-        WITH cut AS (
-            SELECT manifest_row, plan_key, uri, fps, duration_s, unnest(segments) AS segment,
-                   generate_subscripts(segments, 1) - 1 AS position
-            FROM manifest JOIN plans USING (plan_key)),
-        ranked AS (
+        WITH ranked AS (
             SELECT *, row_number() OVER (
                 ORDER BY coalesce(segment.end_s, duration_s, 0) - segment.start_s DESC, manifest_row, position) - 1 AS rank
             FROM cut)
-        SELECT plan_key || '-' || printf('%05d', position) AS segment_id, plan_key, uri, fps, duration_s,
+        SELECT segment_id, plan_key, uri, fps, duration_s,
                segment.start_s, segment.end_s, segment.frame_indices, segment.frame_pts, segment.frame_times_s
         FROM ranked ORDER BY rank % {max(1, num_blocks)}, rank
         """

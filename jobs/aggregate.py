@@ -36,6 +36,8 @@ def run(folder: str, aggregation: Aggregation, threshold: float | None) -> None:
         record = RunRecord.read(out)
         if record is None:
             raise OutputError(f"{folder} holds no run.json: it is not the output of jobs/score.py")
+        if "model" not in record.values:
+            raise OutputError(f"{folder} holds faces that were not scored: jobs/score.py scores them")
         model = record.values["model"]
         threshold = model["threshold"] if threshold is None else threshold
         counts = finish(out, aggregation=aggregation, threshold=threshold, model_id=model["model_id"])

@@ -7,12 +7,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dfd_core.worklist import Worklist
+from jobs import metrics
 
 LOG = logging.getLogger("dfd")
 _EVERY_S = 5.0
@@ -20,7 +22,7 @@ _EVERY_S = 5.0
 
 @ray.remote(num_cpus=0)
 class Tally:
-    """Counts what the score actors report, wherever they run."""
+    """Counts what the workers report, wherever they run."""
 
     def __init__(self, open_segments: dict[str, int]) -> None:
         self._open = dict(open_segments)
@@ -30,19 +32,38 @@ class Tally:
             "faces": 0,
             "errors": Counter(),
             "model": None,
+            "busy_s": 0.0,
+            "actor_s": 0.0,
         }
 
     def loaded(self, precision: str, device: str) -> None:
         """Note how the model runs."""
         self._state["model"] = {"precision": precision, "device": device}
 
-    def add(self, plan_keys: Sequence[str], num_faces: Sequence[int], error_kinds: Sequence[str]) -> None:
+    def scored(self, busy_s: float, actor_s: float) -> None:
+        """Note that a score actor worked for `busy_s` of the last `actor_s` seconds."""
+        self._state["busy_s"] += busy_s
+        self._state["actor_s"] += actor_s
+
+    def add(
+        self,
+        plan_keys: Sequence[str],
+        num_faces: Sequence[int],
+        error_kinds: Sequence[str],
+        seconds: Mapping[str, float],
+    ) -> None:
         """Count a block of results; a video is done with its last segment."""
+        num_videos = self._state["videos"]
         for key in plan_keys:
             self._open[key] = self._open.get(key, 1) - 1
             self._state["videos"] += self._open[key] == 0
             if self._open[key] == 0:
                 del self._open[key]
+        metrics.count("videos", self._state["videos"] - num_videos)
+        metrics.count("segments", len(plan_keys))
+        metrics.count("faces", sum(num_faces))
+        metrics.count_failures(error_kinds)
+        metrics.count_seconds(seconds)
         self._state["segments"] += len(plan_keys)
         self._state["faces"] += sum(num_faces)
         self._state["errors"].update(error_kinds)
@@ -55,9 +76,13 @@ class Tally:
 class Progress:
     """Logs the tally every few seconds while its block runs."""
 
-    def __init__(self, work: Worklist) -> None:
-        self.tally: Any = Tally.remote(work.open_segments)
+    def __init__(self, work: Worklist, *, waits_for: str = "the first faces") -> None:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.tally: Any = Tally.options(scheduling_strategy=here).remote(work.open_segments)
+        self._waits_for = waits_for
         self.model: dict[str, str] | None = None
+        self.busy_share: float | None = None
+        """Of the time that score actors were there, the share in which they had something to score."""
         self._work = work
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -85,6 +110,7 @@ class Progress:
         except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
             return None
         self.model = state["model"] or self.model
+        self.busy_share = state["busy_s"] / state["actor_s"] if state["actor_s"] else None
         return state
 
     def _line(self, state: dict[str, Any]) -> str:
@@ -94,7 +120,7 @@ class Progress:
             f"{work.num_unopened + sum(state['errors'].values()):,} failures"
         )
         if not done:
-            return f"{shown}, {'waiting for the first faces' if state['model'] else 'loading the model'}"
+            return f"{shown}, waiting for {'the first faces' if state['model'] else self._waits_for}"
         if self._first is None:
             self._first = (time.monotonic(), done, state["videos"])
         since_s, segments, videos = (
@@ -104,13 +130,13 @@ class Progress:
         if not segments:
             return shown
         left_s = (work.num_open - done) * since_s / segments
-        return f"{shown}, {videos / since_s * 60:,.1f} videos/min, {_clock(left_s)} left"
+        return f"{shown}, {videos / since_s * 60:,.1f} videos/min, {clock(left_s)} left"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """Return a duration as people say it.
 
-    >>> _clock(3725)
+    >>> clock(3725)
     '1 h 02 min'
     """
     if seconds < 60:

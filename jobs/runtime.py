@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 from dfd_core.errors import DfdError, OutputError, RequestError
 from dfd_core.storage import one_line
@@ -15,6 +16,7 @@ from dfd_core.storage import one_line
 LOG = logging.getLogger("dfd")
 _MAX_BLOCK_BYTES = 64 << 20
 _OBJECT_STORE_BYTES = 2 << 30
+_STARTS = 3
 
 
 def quiet_libraries(*, verbose: bool) -> None:
@@ -38,9 +40,16 @@ def start_logging(*, verbose: bool) -> None:
     LOG.propagate = False
 
 
+def is_local(address: str | None) -> bool:
+    """Return whether a run with this `--address` starts a cluster of its own on this machine."""
+    return (address or os.environ.get("RAY_ADDRESS") or "local") == "local"
+
+
 @contextmanager
 def ray_cluster(address: str | None, *, verbose: bool) -> Iterator[None]:
     """Connect to the cluster at `address`, or start one on this machine that ends with the block.
+
+    A process that is connected already stays so, before and after.
 
     Args:
         address: As `ray.init` takes it. None: `RAY_ADDRESS` if set, which a submitted job has, else a new local one.
@@ -53,6 +62,10 @@ def ray_cluster(address: str | None, *, verbose: bool) -> Iterator[None]:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
+    if ray.is_initialized():
+        _set_data_context(verbose=verbose)
+        yield
+        return
     level = logging.INFO if verbose else logging.ERROR
     options = {"logging_level": level, "log_to_driver": verbose}
     if address == "local":
@@ -60,19 +73,29 @@ def ray_cluster(address: str | None, *, verbose: bool) -> Iterator[None]:
             "include_dashboard": False,
             "object_store_memory": _object_store_bytes(),
         }
-    try:
-        with nullcontext() if verbose else _without_stderr():
-            ray.init(address=address, **options)
-    except (
-        Exception
-    ) as error:  # Ray raises a bare Exception where a process of its own does not start in time
-        ray.shutdown()
-        raise RequestError(f"Ray cannot be reached or started at {address!r}: {one_line(error)}") from error
+    _start(address, options, verbose=verbose)
     try:
         _set_data_context(verbose=verbose)
         yield
     finally:
         ray.shutdown()
+
+
+def _start(address: str, options: dict[str, Any], *, verbose: bool) -> None:
+    """Connect, or start a cluster: again where it does not come up in the half minute that Ray gives a busy machine."""
+    import ray
+
+    for attempts_left in reversed(range(_STARTS if address == "local" else 1)):
+        try:
+            with nullcontext() if verbose else _without_stderr():
+                ray.init(address=address, **options)
+            return
+        except Exception as error:  # a bare one where a process of Ray's own does not start in time
+            ray.shutdown()
+            reason = f"Ray cannot be reached or started at {address!r}: {one_line(error)}"
+            if not attempts_left:
+                raise RequestError(reason) from error
+            LOG.warning("%s. Trying again", reason.rstrip("."))
 
 
 @contextmanager
@@ -108,6 +131,11 @@ def _set_data_context(*, verbose: bool) -> None:
     context.op_resource_reservation_enabled = False
     context.target_max_block_size = _MAX_BLOCK_BYTES
     context.target_min_block_size = 1
+    # The newer reader starts a process for each CPU to read footers: 15 CPU seconds to list one small file.
+    context.use_datasource_v2 = False
+    # Ray's own default puts what needs no GPU on nodes without one as long as those have room; Ray Data's spreads it.
+    with warnings.catch_warnings(action="ignore"):  # it warns that it will go after Ray 2.60
+        context.scheduling_strategy = "DEFAULT"
     context.enable_progress_bars = sys.stdout.isatty()
     context.enable_operator_progress_bars = sys.stdout.isatty()
     context.enable_rich_progress_bars = True
@@ -161,3 +189,17 @@ def cluster_gpus() -> float:
     import ray
 
     return float(ray.cluster_resources().get("GPU", 0))
+
+
+def cluster_limits() -> dict[str, float]:
+    """Return the CPUs and GPUs that the connected cluster has, or may get from its autoscaler if that is more."""
+    import ray
+    from ray._private.state import state
+
+    most = {"CPU": 0.0, "GPU": 0.0}
+    groups = getattr(state.get_cluster_config(), "node_group_configs", ())
+    for group in groups:
+        for name in most:
+            most[name] += max(0, group.max_count) * group.resources.get(name, 0)
+    present = ray.cluster_resources()
+    return {name: max(number, float(present.get(name, 0))) for name, number in most.items()}

@@ -1,31 +1,40 @@
-"""Score an archive: SOURCE → videos/, faces/ and run.json."""
+"""Score an archive: SOURCE, videos or pictures of faces → videos/, faces/ and run.json."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import time
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import click
+import pyarrow as pa
 
-from jobs.runtime import LOG, quiet_libraries, ray_cluster, start_logging
+from jobs.runtime import LOG, quiet_libraries
 
 quiet_libraries(verbose="--verbose" in sys.argv)
 
-from dfd_core import commit_log, manifest, storage, worklist  # noqa: E402
+from dfd_core import manifest, storage, worklist  # noqa: E402
 from dfd_core.aggregate import Counts, finish  # noqa: E402
 from dfd_core.bundle import ModelCard, resolve_model  # noqa: E402
 from dfd_core.config import PRECISIONS, Aggregation, ExtractConfig, Limits, Sampling, as_json  # noqa: E402
-from dfd_core.errors import ERROR_KINDS, DfdError, OutputError, RequestError  # noqa: E402
+from dfd_core.errors import RequestError  # noqa: E402
+from dfd_core.estimate import compared, spent  # noqa: E402
+from dfd_core.face_source import FaceSource, read_face_source  # noqa: E402
 from dfd_core.output import OutputFolder  # noqa: E402
-from dfd_core.run_record import RunRecord  # noqa: E402
+from jobs.archive_run import (  # noqa: E402
+    Attempt,
+    archive_options,
+    exit_with,
+    request_fields,
+    run_attempt,
+    source_name,
+    start,
+    tell_failures,
+    tell_source,
+)
+from jobs.pools import Pools, pool_options, take_pools  # noqa: E402
 from jobs.summary import print_summary  # noqa: E402
-
-LIMITS = Limits()
 
 EXAMPLES = """\b
 Examples:
@@ -33,6 +42,8 @@ Examples:
   python jobs/score.py 'videos/**/*.mp4' --model bundle/ --out scores/ --sampling interval:0.5
   python jobs/score.py manifest.csv --model untrained:mobilenet_v3_small --out smoke/
   python jobs/score.py videos/ --model bundle/ --out scores/ --retry-failed=timeout,crashed
+  python jobs/score.py videos/ --model bundle/ --out scores/ --estimate
+  python jobs/score.py faces/ --model bundle/ --out scores/
   ray job submit --address http://127.0.0.1:8265 --working-dir . -- \\
       python jobs/score.py s3://bucket/archive --model s3://bucket/bundle --out s3://bucket/scores
 """
@@ -53,13 +64,16 @@ class ScoreRequest:
     sampling: str | None = None
     segment_s: float = 600.0
     precision: str = "auto"
+    raw: bool = False
     aggregation: Aggregation = Aggregation()  # noqa: RUF009 - frozen
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     max_failed: float = 0.5
     retry_kinds: frozenset[str] = frozenset()
     overwrite: bool = False
+    estimate: bool = False
     address: str | None = None
     verbose: bool = False
+    pools: Pools = Pools()  # noqa: RUF009 - frozen
 
     def extract_config(self, card: ModelCard) -> ExtractConfig:
         """Return what decides which crops leave a video; the sampling is the card's unless given."""
@@ -71,18 +85,19 @@ class ScoreRequest:
             limits=self.limits,
         )
 
-    def configuration(self, card: ModelCard) -> dict[str, Any]:
+    def configuration(self, card: ModelCard, pictures: FaceSource | None) -> dict[str, Any]:
         """Return what two runs into the same folder must have in common."""
-        source = (
-            self.source
-            if storage.is_remote(self.source)
-            else os.path.abspath(storage.local_path(self.source))
-        )
+        extraction = as_json(self.extract_config(card))
+        if pictures is not None:
+            extraction = {name: extraction[name] for name in ("crop_px", "margin")} | pictures.made_with
         return {
-            "source": storage.as_text(source),
+            "source": source_name(self.source),
+            "source_kind": "videos" if pictures is None else pictures.kind,
             "model_id": card.model_id,
             "precision": self.precision,
-            **as_json(self.extract_config(card)),
+            **({"raw": True} if self.raw else {}),
+            **({"calibration": card.calibration} if card.calibration else {}),
+            **extraction,
         }
 
 
@@ -92,175 +107,135 @@ def run(request: ScoreRequest) -> int:
     Raises:
         RequestError: The request is unusable.
     """
-    started_s = time.monotonic()
-    card = resolve_model(storage.local_copy(request.model)).card
-    configuration = request.configuration(card)
+    card = resolve_model(storage.local_copy(request.model), raw=request.raw).card
     config = request.extract_config(card)
-    source = manifest.read_source(request.source)
-    _tell_source(source, request, card)
-    out = OutputFolder(request.out)
-    with ExitStack() as stack:
-        record = _prepare(stack, out, request, card, configuration)
-        record.begin(videos=source.table.num_rows, retried=sorted(request.retry_kinds))
-        record.write(out)
-        try:
-            counts = _score(stack, out, request, config, card, source, record)
-        except BaseException as error:
-            outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "broken"
-            record.end(outcome, wall_s=round(time.monotonic() - started_s, 1), error=storage.one_line(error))
-            with suppress(
-                OutputError
-            ):  # on a full disk this fails too, and the first error is the one to tell
-                record.write(out)
-            raise
-        failed = counts.videos["failed"]
-        too_many = failed > request.max_failed * counts.num_videos
-        record.end(
-            "too_many_failed" if too_many else "complete", wall_s=round(time.monotonic() - started_s, 1)
+    pictures = read_face_source(request.source)
+    source = manifest.read_source(request.source) if pictures is None else None
+    if pictures is not None and request.estimate:
+        raise RequestError(
+            "--estimate is for videos; of pictures every 1,000 take about as long as the first"
         )
-        record.write(out)
-    print_summary(out, counts, card)
-    if too_many:
-        LOG.error(
-            "%d of %d videos failed: more than --max-failed %g", failed, counts.num_videos, request.max_failed
-        )
-    return 1 if too_many else 0
-
-
-def _tell_source(source: manifest.Source, request: ScoreRequest, card: ModelCard) -> None:
-    LOG.info(
-        "%s videos in %s, model %s",
-        f"{source.table.num_rows:,}",
-        storage.as_text(request.source),
-        card.model_id,
-    )
-    if source.skipped:
-        LOG.info("%s files are not named like a video and are left out", f"{sum(source.skipped.values()):,}")
-    for reason in source.unlisted:
-        LOG.warning("A folder cannot be listed: %s", reason)
+    if pictures is None:
+        tell_source(source, request.source, f"model {card.model_id}")
+    else:
+        _check_pictures(pictures, request, card)
     if not card.trained:
         LOG.warning(
             "The model %s is UNTRAINED: its scores are noise, good for a smoke run only", card.model_id
         )
+    table = source.table if pictures is None else pictures.table
+
+    def work(attempt: Attempt) -> Counts | None:
+        if pictures is None:
+            attempt.plan(table, config)
+            if request.estimate:
+                return _estimate(attempt, request, config)
+            runs = None
+        else:
+            runs = attempt.plan_pictures(pictures)
+        return _score(attempt, request, card, config, runs)
+
+    counts, status = run_attempt(
+        request,
+        request.configuration(card, pictures),
+        work,
+        num_videos=table.num_rows,
+        model={
+            "model_id": card.model_id,
+            "trained": card.trained,
+            "threshold": card.threshold,
+            "sha256": card.sha256,
+        },
+    )
+    if counts is None:
+        return 0
+    print_summary(OutputFolder(request.out), counts, card)
+    if status:
+        tell_failures(counts, request)
+    return status
 
 
-def _prepare(
-    stack: ExitStack, out: OutputFolder, request: ScoreRequest, card: ModelCard, configuration: dict[str, Any]
-) -> RunRecord:
-    """Return the folder's record, new or of the same configuration; the folder is this process's until `stack` ends."""
-    out.refuse_foreign()
-    lock = stack.enter_context(out.locked())
-    record = RunRecord.read(out)
-    if record and request.overwrite:
-        lock.release()
-        LOG.info("The old results are now in %s", out.move_aside())
-        stack.enter_context(out.locked())
-        record = None
-    if record:
-        record.refuse_other(configuration)
-        return record
-    model = {
-        "model_id": card.model_id,
-        "trained": card.trained,
-        "threshold": card.threshold,
-        "sha256": card.sha256,
+def _check_pictures(pictures: FaceSource, request: ScoreRequest, card: ModelCard) -> None:
+    """Tell what the source holds; raise RequestError if its pictures are not what the model takes."""
+    videos, address = f"{pictures.table.num_rows:,}", storage.as_text(request.source)
+    LOG.info("Pictures of the faces of %s videos in %s, model %s", videos, address, card.model_id)
+    if pictures.kind == "face_table":
+        LOG.info(
+            "How widely the faces are cut out is not known; the model expects a margin of %g", card.margin
+        )
+        return
+    margin, sampling = pictures.made_with["margin"], pictures.made_with["sampling"]
+    if margin != card.margin:
+        raise RequestError(
+            f"The faces were cut out with a margin of {margin:g}, the model expects {card.margin:g}: "
+            "jobs/extract_faces.py --margin makes others"
+        )
+    if request.sampling and str(Sampling.parse(request.sampling)) != sampling:
+        raise RequestError(f"The faces were sampled by {sampling}; --sampling cannot be {request.sampling}")
+
+
+def _estimate(attempt: Attempt, request: ScoreRequest, config: ExtractConfig) -> None:
+    """Print what the segments that are left will cost, and note it in `run.json`."""
+    work = worklist.list_segments(attempt.out, num_cpus=attempt.cluster.num_cpus)
+    if not work.num_open:
+        LOG.info("Nothing is left to do")
+        return
+    attempt.cluster.start()
+    from jobs import estimate, stages
+    from jobs.runtime import cluster_gpus
+
+    found = estimate.measure(
+        attempt.out,
+        extract=partial(stages.extract_block, config=config),
+        scorer=partial(
+            stages.ScoreBlock,
+            request.model,
+            request.precision,
+            config.crop_px,
+            None,
+            raw=request.raw,
+            batch_size=request.pools.batch_size,
+        ),
+        placement=estimate.Placement.of(
+            request.pools, num_cpus=attempt.cluster.num_cpus, num_gpus=cluster_gpus()
+        ),
+        block_rows=work.block_rows,
+    )
+    attempt.record.values["estimate"] = {
+        "segments": work.num_open,
+        **found.as_json(),
+        "before": spent(attempt.out),
     }
-    return RunRecord.new(configuration, model)
+    print(estimate.tell(found, work))
 
 
 def _score(
-    stack: ExitStack,
-    out: OutputFolder,
-    request: ScoreRequest,
-    config: ExtractConfig,
-    card: ModelCard,
-    source: manifest.Source,
-    record: RunRecord,
+    attempt: Attempt, request: ScoreRequest, card: ModelCard, config: ExtractConfig, runs: pa.Table | None
 ) -> Counts:
-    for stage in ("plan", "segments"):
-        commit_log.settle(out.checkpoint(stage))
-    commit_log.refuse_damage(out.checkpoint("plan"), out.plans, "plan_key")
-    commit_log.refuse_damage(out.checkpoint("segments"), out.results, "segment_id")
-    table = worklist.with_attempts(out, source.table, retry_kinds=request.retry_kinds)
-    worklist.write_manifest(out, table)
-    cluster = _Cluster(stack, request)
-    _plan(out, config, cluster)
-    work = worklist.list_segments(out, num_cpus=cluster.num_cpus)
-    if work.num_open:
-        record.values["model"] |= _run_segments(out, request, config, work, cluster, record) or {}
-    counts = finish(out, aggregation=request.aggregation, threshold=card.threshold, model_id=card.model_id)
-    record.tables(counts, request.aggregation)
-    return counts
+    out, cluster, record = attempt.out, attempt.cluster, attempt.record
+    work = worklist.list_segments(out, num_cpus=cluster.num_cpus, runs=runs)
 
+    def build(**placed: Any) -> Any:
+        from jobs import stages
 
-class _Cluster:
-    """Starts Ray when it is first needed: a run with nothing to do never does."""
-
-    def __init__(self, stack: ExitStack, request: ScoreRequest) -> None:
-        self._stack = stack
-        self._request = request
-        self._started = False
-
-    def start(self) -> None:
-        """Start or connect, once."""
-        if not self._started:
-            self._stack.enter_context(ray_cluster(self._request.address, verbose=self._request.verbose))
-            self._started = True
-
-    @property
-    def num_cpus(self) -> int:
-        """CPUs of the cluster; of this machine where no cluster was needed."""
-        from jobs.runtime import cluster_cpus
-
-        return cluster_cpus() if self._started else os.cpu_count() or 1
-
-
-def _plan(out: OutputFolder, config: ExtractConfig, cluster: _Cluster) -> None:
-    todo = worklist.num_unplanned(out)
-    if not todo:
-        return
-    cluster.start()
-    from jobs import stages
-
-    LOG.info("Opening %s videos", f"{todo:,}")
-    dataset = stages.build_plan(out, config, num_videos=todo, num_cpus=cluster.num_cpus)
-    stages.write(dataset, out.plans, num_cpus=cluster.num_cpus)
-
-
-def _run_segments(
-    out: OutputFolder,
-    request: ScoreRequest,
-    config: ExtractConfig,
-    work: worklist.Worklist,
-    cluster: _Cluster,
-    record: RunRecord,
-) -> dict[str, str] | None:
-    cluster.start()
-    from jobs import stages
-    from jobs.progress import Progress
-    from jobs.runtime import cluster_gpus
-
-    LOG.info(
-        "%s segments to do, %s done before, %.1f hours of footage",
-        f"{work.num_open:,}",
-        f"{work.num_committed:,}",
-        work.footage_s / 3600,
-    )
-    started_s = time.monotonic()
-    with Progress(work) as progress:
-        dataset = stages.build_score(
+        return stages.build_score(
             out,
             config,
             model=request.model,
             precision=request.precision,
+            raw=request.raw,
             block_rows=work.block_rows,
-            num_cpus=cluster.num_cpus,
-            num_gpus=cluster_gpus(),
-            tally=progress.tally,
+            pools=request.pools,
+            of_pictures=runs is not None,
+            **placed,
         )
-        stages.write(dataset, out.results, num_cpus=cluster.num_cpus)
-    record.throughput(work, wall_s=time.monotonic() - started_s, num_cpus=cluster.num_cpus)
-    return progress.model
+
+    record.values["model"] |= attempt.run_segments(work, build, waits_for="the model") or {}
+    counts = finish(out, aggregation=request.aggregation, threshold=card.threshold, model_id=card.model_id)
+    record.tables(counts, request.aggregation)
+    if predicted := record.values.get("estimate"):
+        predicted |= compared(predicted, spent(out))
+    return counts
 
 
 @click.command(epilog=EXAMPLES)
@@ -282,58 +257,30 @@ def _run_segments(
     help="mean, median, max or topk:K over a video's frames.",
 )
 @click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True)
-@click.option("--max-failed", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of failed videos above which the exit status is 1.")  # fmt: skip
-@click.option("--retry-failed", metavar="[=KINDS]", help="Try the videos with an error again, all or only those of these kinds, comma-separated.")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Start anew; the old results are moved aside first.")
-@click.option("--max-pixels", type=int, default=LIMITS.max_pixels, show_default=True, help="Largest frame, pixels.")  # fmt: skip
-@click.option("--max-duration-s", type=float, default=LIMITS.max_duration_s, show_default=True, help="Longest video, s.")  # fmt: skip
-@click.option("--timeout-factor", type=float, default=LIMITS.timeout_factor, show_default=True, help="Seconds that a segment may take for each second of its duration.")  # fmt: skip
-@click.option("--timeout-floor-s", type=float, default=LIMITS.timeout_floor_s, show_default=True, help="Seconds that any segment may take.")  # fmt: skip
-@click.option("--memory-mb", type=int, default=LIMITS.memory_mb, show_default=True, help="Resident memory of each decoding process, MB.")  # fmt: skip
-@click.option("--address", help="A Ray cluster's address.  [default: RAY_ADDRESS, else this machine]")
-@click.option("--verbose", is_flag=True, help="Show what Ray and TensorFlow say.")
+@click.option("--raw", is_flag=True, help="p_fake as the model gives it, without the bundle's calibration.")
+@pool_options
+@click.option("--estimate", is_flag=True, help="Open the videos, time a sample of their segments, and only say what the run will cost.")  # fmt: skip
+@archive_options
 def main(**flags: Any) -> None:
     """Score the videos of SOURCE: a video, a folder, a glob, or a manifest (.csv, .parquet, .jsonl).
+
+    SOURCE may also be pictures of faces, of which no video is opened: the output folder of jobs/extract_faces.py, or
+    Parquet files with one picture a row.
 
     Writes videos/ (one row for every video, whatever happened), faces/ (one row for every face) and run.json.
 
     Exit status: 0 every video has an outcome; 1 more than --max-failed of them failed; 2 the request is unusable;
     130 interrupted, and the same command resumes.
     """
-    start_logging(verbose=flags["verbose"])
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        sys.exit(run(_request(flags)))
-    except KeyboardInterrupt:
-        LOG.error("Interrupted. The same command resumes.")
-        sys.exit(130)
-    except DfdError as error:
-        LOG.error("%s", error)
-        sys.exit(2)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+    exit_with(lambda: run(_request(flags)), verbose=flags["verbose"])
 
 
 def _request(flags: dict[str, Any]) -> ScoreRequest:
-    limits = Limits(**{limit.name: flags.pop(limit.name) for limit in fields(Limits)})
-    kinds = frozenset(filter(None, (flags.pop("retry_failed") or "").split(",")))
-    if "all" in kinds:
-        kinds = frozenset(ERROR_KINDS)
-    if unknown := kinds - frozenset(ERROR_KINDS):
-        raise RequestError(
-            f"Expected error kinds of {', '.join(ERROR_KINDS)}. Received: {', '.join(sorted(unknown))}"
-        )
-    aggregation = Aggregation.parse(flags.pop("aggregation"))
-    return replace(
-        ScoreRequest("", "", ""), **flags, limits=limits, retry_kinds=kinds, aggregation=aggregation
-    )
+    pools = take_pools(flags)
+    fields = request_fields(flags)
+    fields["aggregation"] = Aggregation.parse(fields["aggregation"])
+    return ScoreRequest(**fields, pools=pools)
 
 
 if __name__ == "__main__":
-    # click would take the argument after a bare --retry-failed for its value
-    main(
-        args=["--retry-failed=all" if arg == "--retry-failed" else arg for arg in sys.argv[1:]],
-        prog_name="jobs/score.py",
-    )
+    start(main, "jobs/score.py", sys.argv[1:])

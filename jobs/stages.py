@@ -1,31 +1,40 @@
-"""The two Ray Data pipelines of the scoring job: one line a stage, its cardinality beside it."""
+"""The Ray Data pipelines: one line a stage, its cardinality beside it."""
 
 from __future__ import annotations
 
 import os
+import time
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.data.checkpoint import CheckpointConfig
+from ray.util.annotations import RayDeprecationWarning
 
 from dfd_core import storage
 from dfd_core.config import ExtractConfig
+from dfd_core.face_reading import pictures_of
 from dfd_core.output import OutputFolder
 from dfd_core.sandbox import Sandbox
-from dfd_core.schemas import VIDEO_PLAN, face_crops, to_table
-from jobs.runtime import plain_errors
+from dfd_core.schemas import SEGMENT_PICTURES, VIDEO_PLAN, face_crops, to_table
+from jobs import metrics
+from jobs.pools import Pools
+from jobs.runtime import cluster_limits, plain_errors
 
 _PLAN_BLOCK_ROWS = 64
 _CPUS_PER_WRITER = 8
+_CROPS_OF_A_TABLE = 128
+_POOLS = Pools()
 
 
 def build_plan(out: OutputFolder, config: ExtractConfig, *, num_videos: int, num_cpus: int) -> Dataset:
     """Return the lazy dataset manifest → plan; `write` of it commits each video's plan once."""
-    rows = max(1, min(_PLAN_BLOCK_ROWS, num_videos // (num_cpus * 4)))
+    rows = max(1, min(_PLAN_BLOCK_ROWS, num_videos // (_most_cpus(num_cpus) * 4)))
     _commit_by("plan_key", out.checkpoint("plan"))
     fs, path = storage.filesystem(out.manifest)
     return (
@@ -43,32 +52,55 @@ def build_score(
     precision: str,
     block_rows: int,
     num_cpus: int,
-    num_gpus: float,
     tally: Any,
+    pools: Pools = _POOLS,
+    of_pictures: bool = False,
+    raw: bool = False,
 ) -> Dataset:
-    """Return the lazy dataset segments → results; `write` of it commits each segment's faces once."""
-    _commit_by("segment_id", out.checkpoint("segments"))
-    fs, path = storage.filesystem(out.segment_list)
-    return (
-        ray.data.read_parquet(path, filesystem=fs, num_cpus=0.1)
-        .repartition(target_num_rows_per_block=block_rows)
-        .map_batches(
-            extract_block, batch_size=None, fn_kwargs={"config": config}, **_ARROW
-        )  # 1 segment : 1 row of crops
-        .map_batches(  # 1 segment : 1 result, pixels dropped
-            ScoreBlock,
+    """Return the lazy dataset segments → results; `write` of it commits each segment's faces once.
+
+    The faces are cut out of videos, or read where the segments are runs of pictures (FACE_RUN).
+    """
+    actors = _actors(pools, num_cpus)
+    score_rows = block_rows if "num_gpus" in actors else None  # Ray wants a number where there is a GPU
+    with warnings.catch_warnings():
+        # Ray 2.60 says that 2.64 will not take a scheduling strategy.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        crops = _segments(out, block_rows).map_batches(  # 1 segment : 1 row of crops
+            crop_block if of_pictures else extract_block,
             batch_size=None,
+            fn_kwargs={"config": config},
+            **_ARROW | pools.extract_options(),
+        )
+        return crops.map_batches(  # 1 segment : 1 result, pixels dropped
+            ScoreBlock,
+            batch_size=score_rows,
             fn_constructor_kwargs={
                 "model": model,
                 "precision": precision,
                 "crop_px": config.crop_px,
                 "tally": tally,
+                "raw": raw,
+                "batch_size": pools.batch_size,
             },
-            **_actors(num_cpus, num_gpus),
+            **actors,
             batch_format="pyarrow",
             zero_copy_batch=True,
         )
+
+
+def build_pictures(out: OutputFolder, config: ExtractConfig, *, block_rows: int, tally: Any) -> Dataset:
+    """Return the lazy dataset segments → pictures of faces; `write` of it commits each segment's once."""
+    return _segments(out, block_rows).map_batches(  # 1 segment : 1 row of pictures
+        extract_block, batch_size=None, fn_kwargs={"config": config, "tally": tally}, **_ARROW
     )
+
+
+def _segments(out: OutputFolder, block_rows: int) -> Dataset:
+    _commit_by("segment_id", out.checkpoint("segments"))
+    fs, path = storage.filesystem(out.segment_list)
+    listed = ray.data.read_parquet(path, filesystem=fs, num_cpus=0.1)
+    return listed.repartition(target_num_rows_per_block=block_rows)
 
 
 def write(dataset: Dataset, folder: str, *, num_cpus: int) -> None:
@@ -76,14 +108,22 @@ def write(dataset: Dataset, folder: str, *, num_cpus: int) -> None:
     fs, path = storage.filesystem(folder)
     # A write takes no CPU of its own: it would wait for one behind every extraction that is already queued. So their
     # number must be bounded instead, for each is a process.
-    writers = max(1, num_cpus // _CPUS_PER_WRITER)
-    with plain_errors():
-        dataset.write_parquet(
-            path, filesystem=fs, mode="append", ray_remote_args={"num_cpus": 0}, concurrency=writers
-        )
+    writers = max(1, _most_cpus(num_cpus) // _CPUS_PER_WRITER)
+    try:
+        with plain_errors():
+            dataset.write_parquet(
+                path, filesystem=fs, mode="append", ray_remote_args={"num_cpus": 0}, concurrency=writers
+            )
+    finally:
+        DataContext.get_current().checkpoint_config = None  # what this process does next has no such log
 
 
-_ARROW: dict[str, Any] = {"batch_format": "pyarrow", "num_cpus": 1, "zero_copy_batch": True}
+_ARROW: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True, "num_cpus": 1}
+
+
+def _most_cpus(num_cpus: int) -> int:
+    """Return the CPUs that the cluster has or may get: work that is cut for fewer would leave the later ones idle."""
+    return max(num_cpus, int(cluster_limits()["CPU"]))
 
 
 def _commit_by(id_column: str, folder: str) -> None:
@@ -93,18 +133,12 @@ def _commit_by(id_column: str, folder: str) -> None:
     )
 
 
-def _actors(num_cpus: int, num_gpus: float) -> dict[str, Any]:
-    """Return how the model is placed: an actor per GPU, else one per 16 CPUs that shares them with extraction.
-
-    Scoring takes about a twentieth of extraction's CPU time, so an actor that owned a CPU would leave it idle.
-    """
-    if num_gpus >= 1:
-        return {
-            "compute": ActorPoolStrategy(min_size=1, max_size=int(num_gpus)),
-            "num_gpus": 1,
-            "num_cpus": 0,
-        }
-    return {"compute": ActorPoolStrategy(size=max(1, num_cpus // 16)), "num_cpus": 0}
+def _actors(pools: Pools, num_cpus: int) -> dict[str, Any]:
+    """Return how the model is placed, and how many copies of it there may be."""
+    limits = cluster_limits()
+    fewest, most = pools.actor_range(num_cpus=num_cpus, max_cpus=limits["CPU"], max_gpus=limits["GPU"])
+    compute = ActorPoolStrategy(min_size=fewest, max_size=most)
+    return {"compute": compute, **pools.actor_options(limits["GPU"])}
 
 
 # --- what runs in the workers -------------------------------------------------------------------------------------
@@ -113,14 +147,58 @@ def _actors(num_cpus: int, num_gpus: float) -> dict[str, Any]:
 def plan_block(requests: pa.Table, *, config: ExtractConfig) -> pa.Table:
     """Return the plans of a block of videos."""
     sandbox = _sandbox(config)
-    return to_table([sandbox.plan(row) for row in requests.to_pylist()], VIDEO_PLAN)
+    plans = [sandbox.plan(row) for row in requests.to_pylist()]
+    metrics.count_failures(plan["error_kind"] for plan in plans if plan["error_kind"])
+    metrics.count_seconds({"plan": sum(plan["probe_s"] for plan in plans)})
+    return to_table(plans, VIDEO_PLAN)
 
 
-def extract_block(segments: pa.Table, *, config: ExtractConfig) -> Iterator[pa.Table]:
-    """Yield the face crops of a block of segments, one table a segment, so that no more than one is held."""
-    sandbox, schema = _sandbox(config), face_crops(config.crop_px)
+def extract_block(segments: pa.Table, *, config: ExtractConfig, tally: Any = None) -> Iterator[pa.Table]:
+    """Yield the faces of a block of segments, one table a segment, so that no more than one is held.
+
+    They are crops, or pictures where the configuration has an image format. Only a `tally` hears of them.
+    """
+    sandbox = _sandbox(config)
+    schema = face_crops(config.crop_px) if config.image_format is None else SEGMENT_PICTURES
     for row in segments.to_pylist():
-        yield to_table([sandbox.extract(row)], schema)
+        faces = to_table([sandbox.extract(row)], schema)
+        if tally is not None:
+            _report(tally, faces)
+        yield faces
+
+
+def crop_block(runs: pa.Table, *, config: ExtractConfig) -> Iterator[pa.Table]:
+    """Yield the face crops of a block of runs of pictures (FACE_RUN), some segments at a time."""
+    sandbox, schema = _sandbox(config), face_crops(config.crop_px)
+    rows: list[dict[str, Any]] = []
+    num_faces = 0
+    for run, pictures in pictures_of(runs.to_pylist()):
+        rows.append(sandbox.crop(run, pictures))
+        num_faces += len(rows[-1]["faces"])
+        if num_faces >= _CROPS_OF_A_TABLE:
+            yield to_table(rows, schema)
+            rows, num_faces = [], 0
+    if rows:
+        yield to_table(rows, schema)
+
+
+def _report(tally: Any, segments: pa.Table) -> None:
+    tally.add.remote(
+        segments.column("plan_key").to_pylist(),
+        [len(faces) for faces in segments.column("faces")],
+        [kind for kind in segments.column("error_kind").to_pylist() if kind],
+        _seconds(segments),
+    )
+
+
+def _seconds(segments: pa.Table) -> dict[str, float]:
+    """Return the worker seconds that went into `segments`, by stage."""
+    steps = segments.column("extract_seconds").combine_chunks()
+    names = [step.name for step in steps.type]
+    seconds = {name.removesuffix("_s"): pc.sum(steps.field(name)).as_py() or 0.0 for name in names}
+    if "score_s" in segments.column_names:
+        seconds["score"] = pc.sum(segments.column("score_s")).as_py() or 0.0
+    return seconds
 
 
 @lru_cache(maxsize=1)
@@ -132,25 +210,31 @@ def _sandbox(config: ExtractConfig) -> Sandbox:
 class ScoreBlock:
     """A model, loaded once, that scores block after block and reports what is done."""
 
-    def __init__(self, model: str, precision: str, crop_px: int, tally: Any) -> None:
-        """Load the model; a failure ends the job with its message."""
+    def __init__(
+        self, model: str, precision: str, crop_px: int, tally: Any, raw: bool = False, batch_size: int = 64
+    ) -> None:
+        """Load the model; a failure ends the job with its message. Only a `tally` hears of what is scored."""
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         from dfd_core.bundle import resolve_model
         from dfd_core.model import load_predictor
 
-        self._predict = load_predictor(resolve_model(storage.local_copy(model)), precision=precision)
+        source = resolve_model(storage.local_copy(model), raw=raw)
+        self._predict = load_predictor(source, precision=precision, batch_size=batch_size)
         self._crop_px = crop_px
         self._tally = tally
-        tally.loaded.remote(self._predict.precision, self._predict.device)
+        self._free_since_s = time.monotonic()
+        if tally is not None:
+            tally.loaded.remote(self._predict.precision, self._predict.device)
 
     def __call__(self, segments: pa.Table) -> pa.Table:
         """Return the results of a block of segments."""
         from dfd_core.scoring import score_segments
 
+        began_s = time.monotonic()
         results = score_segments(segments, self._predict, crop_px=self._crop_px)
-        self._tally.add.remote(
-            results.column("plan_key").to_pylist(),
-            [len(faces) for faces in results.column("faces")],
-            [kind for kind in results.column("error_kind").to_pylist() if kind],
-        )
+        if self._tally is not None:
+            _report(self._tally, results)
+            ended_s = time.monotonic()
+            self._tally.scored.remote(ended_s - began_s, ended_s - self._free_since_s)
+            self._free_since_s = ended_s
         return results

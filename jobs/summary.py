@@ -12,7 +12,23 @@ from dfd_core.output import OutputFolder
 
 
 def print_summary(out: OutputFolder, counts: Counts, card: ModelCard) -> None:
-    """Print the summary of a finished run to standard output."""
+    """Print the summary of a finished scoring run to standard output."""
+    console = _print_counts(counts)
+    if not card.trained:
+        console.print("[bold]The model is untrained: these scores are noise.[/bold]")
+    query = "SELECT video_id, status, p_fake, verdict FROM '{folder}/videos/*.parquet' ORDER BY p_fake DESC NULLS LAST;"
+    _print_results(
+        console, out, query, 'pd.read_parquet("{folder}/videos").sort_values("p_fake", ascending=False)'
+    )
+
+
+def print_faces_summary(out: OutputFolder, counts: Counts) -> None:
+    """Print the summary of a finished extraction of faces to standard output."""
+    query = "SELECT video_id, frame_index, face_index, octet_length(image) FROM '{folder}/faces/*.parquet' ORDER BY ALL;"
+    _print_results(_print_counts(counts), out, query, 'pd.read_parquet("{folder}/videos")')
+
+
+def _print_counts(counts: Counts) -> Console:
     console = Console(highlight=False, soft_wrap=True)
     by_status = ", ".join(f"{number:,} {status}" for status, number in counts.videos.items())
     console.print(f"\n[bold]{counts.num_videos:,} videos[/bold]: {by_status}")
@@ -20,19 +36,24 @@ def print_summary(out: OutputFolder, counts: Counts, card: ModelCard) -> None:
         console.print(
             "errors: " + ", ".join(f"{number:,} {kind}" for kind, number in counts.error_kinds.items())
         )
-    console.print(
-        f"{counts.num_faces:,} faces in {counts.num_frames:,} frames, {counts.footage_s / 60:,.1f} minutes of footage"
-    )
+    footage = f", {counts.footage_s / 60:,.1f} minutes of footage" if counts.footage_s else ""
+    console.print(f"{counts.num_faces:,} faces in {counts.num_frames:,} frames{footage}")
     slowest = max(counts.stage_s, key=lambda stage: counts.stage_s[stage])
     console.print(f"most time went into: {slowest} ({counts.stage_s[slowest]:,.1f} worker seconds)")
-    if not card.trained:
-        console.print("[bold]The model is untrained: these scores are noise.[/bold]")
-    folder = escape(storage.as_text(out.root.rstrip("/")))
+    return console
+
+
+def _print_results(console: Console, out: OutputFolder, query: str, code: str) -> None:
+    """Print where the results are, and a `query` and `code` to paste, in which `{folder}` stands for the folder."""
+    folder = storage.as_text(out.root.rstrip("/"))
+    query, code = (text.replace("{folder}", folder) for text in (query, code))
     console.print(
-        f"""
+        escape(
+            f"""
 results: {folder}/videos  {folder}/faces  {folder}/run.json
 
-DuckDB:  SELECT video_id, status, p_fake, verdict FROM '{folder}/videos/*.parquet' ORDER BY p_fake DESC NULLS LAST;
-pandas:  pd.read_parquet("{folder}/videos").sort_values("p_fake", ascending=False)
+DuckDB:  {query}
+pandas:  {code}
 """
+        )
     )

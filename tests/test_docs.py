@@ -6,17 +6,30 @@ from pathlib import Path
 import pytest
 
 from dfd_core.errors import ERROR_KINDS
-from dfd_core.schemas import FACES, VIDEOS
+from dfd_core.schemas import FACE_IMAGES, FACE_VIDEOS, FACES, VIDEOS
 
 OUTPUTS = (Path(__file__).parent.parent / "docs" / "outputs.md").read_text()
-TYPES = {"string": "string", "float": "float", "double": "double", "int32": "int32", "int64": "int64"}
+TYPES = {
+    "string": "string",
+    "float": "float",
+    "double": "double",
+    "int32": "int32",
+    "int64": "int64",
+    "binary": "binary",
+}
+TABLES = [
+    ("`videos`", VIDEOS),
+    ("`faces`", FACES),
+    ("`videos/` without scores", FACE_VIDEOS),
+    ("`faces/` with pictures", FACE_IMAGES),
+]
 
 
 def section(title):
     return re.split(r"^##+ ", OUTPUTS.split(f"# {title}\n", 1)[1], maxsplit=1, flags=re.M)[0]
 
 
-@pytest.mark.parametrize(("title", "schema"), [("`videos`", VIDEOS), ("`faces`", FACES)])
+@pytest.mark.parametrize(("title", "schema"), TABLES)
 def test_every_column_is_documented_in_order_with_its_type(title, schema):
     rows = re.findall(r"^\| `(\w+)`( !)? \| (\w+) \|", section(title), flags=re.M)
     assert [(name, kind, bool(required)) for name, required, kind in rows] == [

@@ -209,7 +209,7 @@ def test_an_archive_without_a_face_has_tables_of_the_same_schema(tmp_path):
 
 def test_an_unfinished_log_is_not_made_into_tables(tmp_path):
     out = make(tmp_path, [plan_row("a", 2)], [result_row("a", 0, {0: [0.5]})])
-    with pytest.raises(OutputError, match="1 segments are not scored"):
+    with pytest.raises(OutputError, match="1 segments are not done"):
         finished(out)
 
 

@@ -3,10 +3,11 @@ import pytest
 from dfd_core import plan, schemas, storage
 from dfd_core.config import ExtractConfig, Limits, Sampling
 from dfd_core.errors import VideoStorageError
-from dfd_core.extract import extract_segments
-from dfd_core.faces import FrontalFaceDetector
-from dfd_core.probe import plan_video, plan_videos
-from dfd_core.schemas import REQUEST, SEGMENT, VIDEO_PLAN, to_table
+from dfd_core.extract import extract_segment
+from dfd_core.face_images import decode, resized
+from dfd_core.faces import Face, FrontalFaceDetector, widen
+from dfd_core.probe import plan_video
+from dfd_core.schemas import SEGMENT, SEGMENT_PICTURES, VIDEO_PLAN, to_table
 from tests.reference import seed_loop
 
 
@@ -16,10 +17,8 @@ def detect():
 
 
 def plan_of(path, config=None):
-    requests = to_table([{"plan_key": "k", "uri": str(path)}], REQUEST)
-    table = plan_videos(requests, config or ExtractConfig())
-    assert table.schema.equals(VIDEO_PLAN)
-    return table.to_pylist()[0]
+    row = plan_video({"plan_key": "k", "uri": str(path)}, config or ExtractConfig())
+    return to_table([row], VIDEO_PLAN).to_pylist()[0]
 
 
 def extract(path, detect, config=None):
@@ -31,9 +30,9 @@ def extract(path, detect, config=None):
         | part
         for n, part in enumerate(video["segments"])
     ]
-    table = extract_segments(to_table(rows, SEGMENT), config, detect)
-    assert table.schema.equals(schemas.face_crops(config.crop_px))
-    return table.to_pylist()
+    found = [extract_segment(row, config, detect) for row in to_table(rows, SEGMENT).to_pylist()]
+    schema = schemas.face_crops(config.crop_px) if config.image_format is None else SEGMENT_PICTURES
+    return to_table(found, schema).to_pylist()
 
 
 def faces_of(rows):
@@ -134,3 +133,47 @@ def test_a_storage_that_fails_for_a_while_is_asked_again(clip_folder, monkeypatc
     )
     assert row["error_kind"] == kind
     assert flaky.opened == min(failures, 3) + 1
+
+
+@pytest.mark.parametrize(("margin", "crop_px"), [(0.0, 96), (0.0, 299), (0.35, 128)])
+def test_a_picture_resized_later_is_the_crop_to_the_last_bit(clip_folder, detect, margin, crop_px):
+    clip = clip_folder / "good_a.mp4"
+    crops = faces_of(extract(clip, detect, ExtractConfig(margin=margin, crop_px=crop_px)))
+    pictures = faces_of(extract(clip, detect, ExtractConfig(margin=margin, image_format="png")))
+    assert [resized(decode(face["image"]), crop_px).tobytes() for face in pictures] == [
+        face["crop"] for face in crops
+    ]
+    keys = ("frame_index", "time_s", "face_index", "left", "detector_confidence")
+    assert [[face[key] for key in keys] for face in pictures] == [
+        [face[key] for key in keys] for face in crops
+    ]
+
+
+def test_a_picture_has_the_size_of_its_widened_box(clip_folder, detect):
+    for margin in (0.0, 0.2):
+        (row,) = extract(clip_folder / "good_a.mp4", detect, ExtractConfig(margin=margin, image_format="png"))
+        assert row["num_faces"] == len(row["faces"]) > 0
+        for face in row["faces"]:
+            box = Face(face["left"], face["top"], face["right"], face["bottom"], 0.0)
+            left, top, right, bottom = widen(box, margin, width=320, height=240)
+            assert decode(face["image"]).shape == (bottom - top, right - left, 3)
+
+
+def test_jpeg_is_near_and_smaller(clip_folder, detect):
+    png, jpeg = (
+        faces_of(extract(clip_folder / "good_a.mp4", detect, ExtractConfig(image_format=image_format)))
+        for image_format in ("png", "jpeg")
+    )
+    for lossless, lossy in zip(png, jpeg, strict=True):
+        assert len(lossy["image"]) < len(lossless["image"])
+        difference = decode(lossless["image"]).astype(int) - decode(lossy["image"])
+        assert 0 < abs(difference).mean() < 3
+
+
+def test_pictures_that_would_not_fit_into_a_row_end_the_segment_with_what_there_is(
+    clip_folder, detect, monkeypatch
+):
+    monkeypatch.setattr("dfd_core.extract._MAX_IMAGES_BYTES", 20_000)
+    (row,) = extract(clip_folder / "good_a.mp4", detect, ExtractConfig(image_format="png"))
+    assert row["error_kind"] == "out_of_memory"
+    assert "--segment-s" in row["error_message"]

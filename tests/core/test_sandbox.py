@@ -6,17 +6,20 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dfd_core import plan
 from dfd_core.config import ExtractConfig, Limits
 from dfd_core.extract import extract_segment
+from dfd_core.face_images import encode
 from dfd_core.faces import FrontalFaceDetector
 from dfd_core.probe import plan_video
 from dfd_core.sandbox import Sandbox
-from dfd_core.schemas import SEGMENT, VIDEO_PLAN, face_crops, to_table
+from dfd_core.schemas import SEGMENT, SEGMENT_PICTURES, VIDEO_PLAN, face_crops, to_table
 from tests import hostile
 
 ROOT = Path(__file__).parent.parent.parent
@@ -309,3 +312,26 @@ def test_a_segfault_in_a_ray_worker_costs_one_row(ray_cluster, good):
     assert errors["0"] == errors["2"] == (None, None)
     assert errors["1"] == ("crashed", "The decoding process was ended by signal 11 (SIGSEGV)")
     assert errors["3"] == ("unreadable", "[] []"), "the child has loaded Ray, or holds its files"
+
+
+def test_a_lost_segment_of_pictures_is_a_row_of_pictures(good):
+    config = replace(CONFIG, image_format="png")
+    sandbox = Sandbox(config, open_video=hostile.open_video, detect=hostile.Detector())
+    lost, found = (sandbox.extract(segment_of(uri)) for uri in ("hostile:segfault", good))
+    sandbox.close()
+    table = to_table([lost, found], SEGMENT_PICTURES)
+    assert table.column("num_faces").to_pylist() == [0, 3]
+    assert table.column("error_kind").to_pylist() == ["crashed", None]
+
+
+def test_pictures_are_decoded_in_the_child(sandbox):
+    face = dict.fromkeys(("left", "top", "right", "bottom"))
+    face |= {"frame_index": 0, "time_s": 0.0, "face_index": 0, "detector_confidence": 0.0}
+    image = encode(np.full((10, 10, 3), 7, np.uint8), "png")
+    pictures = {"num_frames_wanted": 1, "num_frames": 1, "error_kind": None, "error_message": None}
+    row = sandbox.crop(segment_of("-"), pictures | {"faces": [face | {"image": image}]})
+    assert set(row["faces"][0]["crop"]) == {7}
+    to_table([row], face_crops(CONFIG.crop_px))
+    unusable = sandbox.crop(segment_of("-"), pictures | {"faces": [None]})
+    assert (unusable["error_kind"], unusable["num_frames_wanted"]) == ("unexpected", 1)
+    to_table([unusable], face_crops(CONFIG.crop_px))

@@ -41,9 +41,9 @@ def with_durations(out, durations):
 
 def test_only_videos_without_a_committed_plan_are_to_be_planned(out):
     write_manifest(out, ["a", "b", "c"])
-    assert worklist.num_unplanned(out) == 3
+    assert worklist.unplanned(out).num_rows == 3
     commit(out, "plan", "plan_key", ["a", "c", "gone"])
-    assert worklist.num_unplanned(out) == 1
+    assert worklist.unplanned(out).num_rows == 1
 
 
 def test_the_list_has_every_segment_once_and_the_long_ones_are_dealt_out(out):

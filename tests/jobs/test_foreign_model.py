@@ -5,10 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from tests.jobs.test_score import faces_of, score, videos_of
+from tests.jobs.test_score import faces_of, score_here, videos_of
 from tests.reference import seed_loop
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(300),
+    pytest.mark.usefixtures("ray_cluster"),
+    pytest.mark.filterwarnings("ignore:.ray_remote_args. is deprecated"),  # as the jobs themselves ignore it
+]
 
 CARD = {
     "name": "stranger",
@@ -45,7 +50,7 @@ def stranger(tmp_path_factory):
 def test_its_numbers_are_those_of_the_model_called_directly(stranger, clip_folder, tmp_path):
     model, bundle = stranger
     clip = clip_folder / "good_a.mp4"
-    done = score(clip, "--model", bundle, "--out", tmp_path / "out", "--precision", "float32")
+    done = score_here(clip, "--model", bundle, "--out", tmp_path / "out", "--precision", "float32")
     assert done.returncode == 0, done.stderr
     crops = np.stack([crop for _, _, crop in seed_loop(clip, crop_px=96)])
     p_real = model(crops[..., ::-1] / 127.5 - 1.0, training=False).numpy()[:, 0]

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,16 +15,24 @@ import pytest
 from dfd_core.errors import ERROR_KINDS
 from dfd_core.schemas import FACES, VIDEOS
 from tests.reference import seed_loop
+from tests.run_job import ROOT, run_job, run_job_here
 
-ROOT = Path(__file__).parent.parent.parent
 MODEL = "untrained:mobilenet_v3_small"
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("ray_cluster"),
+    pytest.mark.filterwarnings("ignore:.ray_remote_args. is deprecated"),  # as the jobs themselves ignore it
+]
 
 
 def score(*arguments, script="score", timeout=300):
-    command = [sys.executable, f"jobs/{script}.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+    return run_job(script, *arguments, timeout_s=timeout)
+
+
+def score_here(*arguments, script="score"):
+    return run_job_here(script, *arguments)
 
 
 def videos_of(out):
@@ -132,7 +139,7 @@ def test_the_same_command_again_decodes_nothing(first_run, archive):
     out, _ = first_run
     before = videos_of(out), faces_of(out)
     log = {path: path.stat().st_mtime_ns for path in (out / "segments").iterdir()}
-    done = score(archive, "--model", MODEL, "--out", out)
+    done = score_here(archive, "--model", MODEL, "--out", out)
     assert done.returncode == 0, done.stderr
     assert "segments to do" not in done.stderr
     assert "Opening" not in done.stderr
@@ -144,7 +151,7 @@ def test_the_same_command_again_decodes_nothing(first_run, archive):
 def test_another_configuration_in_the_same_folder_is_refused_by_name_and_value(first_run, archive):
     out, _ = first_run
     before = (out / "run.json").read_bytes()
-    done = score(archive, "--model", MODEL, "--out", out, "--sampling", "interval:0.5")
+    done = score_here(archive, "--model", MODEL, "--out", out, "--sampling", "interval:0.5")
     assert done.returncode == 2
     assert "sampling was 'stride', now 'interval:0.5'" in done.stderr
     assert "Traceback" not in done.stderr
@@ -155,7 +162,7 @@ def test_a_deleted_file_of_the_log_is_not_passed_over(first_run, archive, tmp_pa
     out = tmp_path / "out"
     shutil.copytree(first_run[0], out)
     next((out / "segments").glob("*.parquet")).unlink()
-    done = score(archive, "--model", MODEL, "--out", out)
+    done = score_here(archive, "--model", MODEL, "--out", out)
     assert done.returncode == 2
     assert "damaged" in done.stderr
     assert "Traceback" not in done.stderr
@@ -166,7 +173,7 @@ def test_another_aggregation_opens_no_video(first_run, archive, tmp_path):
     shutil.copytree(first_run[0], out)
     archive.rename(archive.with_name("elsewhere"))
     try:
-        done = score(out, "--aggregation", "max", script="aggregate")
+        done = score_here(out, "--aggregation", "max", script="aggregate")
     finally:
         archive.with_name("elsewhere").rename(archive)
     assert done.returncode == 0, done.stderr
@@ -184,7 +191,7 @@ def test_a_mended_file_is_picked_up_and_only_it(first_run, archive, tmp_path):
     kept = (archive / "text.mp4").read_bytes()
     shutil.copy(archive / "good_a.mp4", archive / "text.mp4")
     try:
-        done = score(archive, "--model", MODEL, "--out", out)
+        done = score_here(archive, "--model", MODEL, "--out", out)
     finally:
         (archive / "text.mp4").write_bytes(kept)
     assert done.returncode == 0, done.stderr
@@ -199,7 +206,7 @@ def test_a_mended_file_is_picked_up_and_only_it(first_run, archive, tmp_path):
 def test_more_failures_than_allowed_is_exit_1_and_the_tables_are_there(first_run, archive, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(first_run[0], out)
-    done = score(archive, "--model", MODEL, "--out", out, "--max-failed", "0.1")
+    done = score_here(archive, "--model", MODEL, "--out", out, "--max-failed", "0.1")
     assert done.returncode == 1
     assert record_of(out)["outcome"] == "too_many_failed"
     assert len(videos_of(out)) == 7
@@ -230,7 +237,7 @@ def test_an_unusable_request_is_exit_2_in_one_line_and_writes_nothing(
         "SOURCE/text.mp4": str(archive / "text.mp4"),
     }
     before = sorted(archive.rglob("*"))
-    done = score(*(places.get(argument, argument) for argument in arguments))
+    done = score_here(*(places.get(argument, argument) for argument in arguments))
     assert done.returncode == 2
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
@@ -251,7 +258,7 @@ def test_an_interrupted_run_resumes_to_the_same_tables(first_run, archive, tmp_p
     assert "The same command resumes" in log
     assert "Traceback" not in log
     assert record_of(out)["outcome"] == "interrupted"
-    done = score(archive, "--model", MODEL, "--out", out)
+    done = score_here(archive, "--model", MODEL, "--out", out)
     assert done.returncode == 0, done.stderr
     assert videos_of(out) == videos_of(first_run[0])
     assert faces_of(out) == faces_of(first_run[0])
@@ -259,7 +266,7 @@ def test_an_interrupted_run_resumes_to_the_same_tables(first_run, archive, tmp_p
 
 def test_short_segments_give_the_same_faces_as_long_ones(first_run, archive, tmp_path):
     out = tmp_path / "out"
-    done = score(archive / "good_a.mp4", "--model", MODEL, "--out", out, "--segment-s", "1")
+    done = score_here(archive / "good_a.mp4", "--model", MODEL, "--out", out, "--segment-s", "1")
     assert done.returncode == 0, done.stderr
     mine = [row for row in faces_of(first_run[0]) if row["video_id"] == "good_a.mp4"]
     assert faces_of(out) == mine
@@ -269,7 +276,7 @@ def test_short_segments_give_the_same_faces_as_long_ones(first_run, archive, tmp
 def test_overwriting_moves_the_old_results_aside(first_run, archive, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(first_run[0], out)
-    done = score(archive / "good_a.mp4", "--model", MODEL, "--out", out, "--overwrite")
+    done = score_here(archive / "good_a.mp4", "--model", MODEL, "--out", out, "--overwrite")
     assert done.returncode == 0, done.stderr
     assert list(videos_of(out)) == ["good_a.mp4"]
     (aside,) = tmp_path.glob("out.*")
@@ -290,11 +297,11 @@ def small_disk(tmp_path):
 def test_a_full_disk_is_one_line_and_leaves_a_folder_that_resumes(small_disk, archive, first_run):
     place, enlarge = small_disk
     out = place / "out"
-    done = score(archive, "--model", MODEL, "--out", out)
+    done = score_here(archive, "--model", MODEL, "--out", out)
     assert done.returncode == 2, done.stderr
     assert "No space left" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     enlarge()
-    done = score(archive, "--model", MODEL, "--out", out)
+    done = score_here(archive, "--model", MODEL, "--out", out)
     assert done.returncode == 0, done.stderr
     assert videos_of(out) == videos_of(first_run[0])

@@ -1,0 +1,306 @@
+"""What the jobs that work through an archive share: the folder and its record, the plan, the segments, exit and options."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import dataclass, fields
+from functools import reduce
+from typing import Any, Protocol
+
+import click
+import pyarrow as pa
+
+from dfd_core import commit_log, manifest, storage, worklist
+from dfd_core.aggregate import Counts
+from dfd_core.config import ExtractConfig, Limits
+from dfd_core.errors import ERROR_KINDS, DfdError, OutputError, RequestError
+from dfd_core.face_source import FaceSource, commit_plans
+from dfd_core.output import OutputFolder
+from dfd_core.run_record import RunRecord
+from jobs.early_plan import EarlyPlan
+from jobs.runtime import LOG, is_local, ray_cluster, start_logging
+
+LIMITS = Limits()
+
+
+class ArchiveRequest(Protocol):
+    """What every such job is asked.
+
+    Attributes:
+        max_failed: Share of failed videos, 0 to 1, above which the exit status is 1.
+        retry_kinds: The kinds of error whose videos are tried again; empty for none.
+    """
+
+    source: str
+    out: str
+    max_failed: float
+    retry_kinds: frozenset[str]
+    overwrite: bool
+    address: str | None
+    verbose: bool
+
+
+class Cluster:
+    """Starts Ray when it is first needed: a run with nothing to do never does."""
+
+    def __init__(self, stack: ExitStack, request: ArchiveRequest) -> None:
+        self._stack = stack
+        self._request = request
+        self._started = False
+
+    def start(self) -> None:
+        """Start or connect, once."""
+        if not self._started:
+            self._stack.enter_context(ray_cluster(self._request.address, verbose=self._request.verbose))
+            self._started = True
+
+    @property
+    def num_cpus(self) -> int:
+        """CPUs of the cluster; of this machine where no cluster was needed."""
+        from jobs.runtime import cluster_cpus
+
+        return cluster_cpus() if self._started else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run into an output folder, which is this process's as long as it lasts."""
+
+    out: OutputFolder
+    record: RunRecord
+    cluster: Cluster
+    request: ArchiveRequest
+
+    def plan(self, table: pa.Table, config: ExtractConfig) -> None:
+        """Make the plan of the videos of `table` (MANIFEST and own columns) that have none."""
+        self._begin(table)
+        todo = worklist.unplanned(self.out).num_rows
+        if todo:
+            LOG.info("Opening %s videos", f"{todo:,}")
+            with EarlyPlan(self.out, config) if is_local(self.request.address) else nullcontext():
+                self.cluster.start()
+            todo = worklist.unplanned(self.out).num_rows
+        if not todo:
+            return
+        from jobs import stages
+
+        num_cpus = self.cluster.num_cpus
+        dataset = stages.build_plan(self.out, config, num_videos=todo, num_cpus=num_cpus)
+        stages.write(dataset, self.out.plans, num_cpus=num_cpus)
+
+    def plan_pictures(self, source: FaceSource) -> pa.Table:
+        """Take over the plan of a source of pictures, and return its runs (`face_source.RUNS`)."""
+        source = source.renamed(self._begin(source.table).column("plan_key"))
+        commit_plans(self.out, source)
+        return source.runs
+
+    def _begin(self, table: pa.Table) -> pa.Table:
+        """Check the log, and write and return the manifest that this run reads."""
+        for stage in ("plan", "segments"):
+            commit_log.settle(self.out.checkpoint(stage))
+        commit_log.refuse_damage(self.out.checkpoint("plan"), self.out.plans, "plan_key")
+        commit_log.refuse_damage(self.out.checkpoint("segments"), self.out.results, "segment_id")
+        table = worklist.with_attempts(self.out, table, retry_kinds=self.request.retry_kinds)
+        worklist.write_manifest(self.out, table)
+        return table
+
+    def run_segments(
+        self, work: worklist.Worklist, build: Callable[..., Any], *, waits_for: str = "the first faces"
+    ) -> dict[str, str] | None:
+        """Do the segments that are left and return how the model ran, if there was one.
+
+        Args:
+            work: What is left to do.
+            build: Returns the lazy dataset segments → results; called with the keywords `num_cpus` and `tally`.
+            waits_for: What the user waits for until the first segment is done.
+        """
+        if not work.num_open:
+            return None
+        self.cluster.start()
+        from jobs import stages
+        from jobs.progress import Progress
+
+        footage = f", {work.footage_s / 3600:,.1f} hours of footage" if work.footage_s else ""
+        LOG.info(
+            "%s segments to do, %s done before%s", f"{work.num_open:,}", f"{work.num_committed:,}", footage
+        )
+        started_s = time.monotonic()
+        num_cpus = self.cluster.num_cpus
+        with Progress(work, waits_for=waits_for) as progress:
+            dataset = build(num_cpus=num_cpus, tally=progress.tally)
+            stages.write(dataset, self.out.results, num_cpus=num_cpus)
+        self.record.throughput(work, wall_s=time.monotonic() - started_s, num_cpus=num_cpus)
+        if progress.busy_share is not None:
+            self.record.values["throughput"]["score_busy_share"] = round(progress.busy_share, 3)
+        return progress.model
+
+
+def run_attempt(
+    request: ArchiveRequest,
+    configuration: dict[str, Any],
+    work: Callable[[Attempt], Counts | None],
+    *,
+    num_videos: int,
+    model: dict[str, Any] | None = None,
+) -> tuple[Counts | None, int]:
+    """Run `work` on the request's output folder and return what the folder then holds, and the exit status.
+
+    Args:
+        request: What was asked.
+        configuration: What two runs into the same folder must have in common.
+        work: Does it all; an exception is noted in `run.json` and goes on. Returns None for an estimate only.
+        num_videos: Rows of the manifest.
+        model: What `run.json` says of the model, if there is one.
+
+    Raises:
+        RequestError: The folder or the cluster cannot be used.
+    """
+    started_s = time.monotonic()
+    out = OutputFolder(request.out)
+    with ExitStack() as stack:
+        record = _prepare(stack, out, request, configuration, model)
+        record.begin(videos=num_videos, retried=sorted(request.retry_kinds))
+        record.write(out)
+        try:
+            counts = work(Attempt(out, record, Cluster(stack, request), request))
+        except BaseException as error:
+            outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "broken"
+            record.end(outcome, wall_s=round(time.monotonic() - started_s, 1), error=storage.one_line(error))
+            with suppress(
+                OutputError
+            ):  # on a full disk this fails too, and the first error is the one to tell
+                record.write(out)
+            raise
+        if counts is None:
+            record.end("estimated", wall_s=round(time.monotonic() - started_s, 1))
+            record.write(out)
+            return None, 0
+        too_many = counts.videos["failed"] > request.max_failed * counts.num_videos
+        outcome = "too_many_failed" if too_many else "complete"
+        record.end(outcome, wall_s=round(time.monotonic() - started_s, 1))
+        record.write(out)
+    return counts, int(too_many)
+
+
+def _prepare(
+    stack: ExitStack,
+    out: OutputFolder,
+    request: ArchiveRequest,
+    configuration: dict[str, Any],
+    model: dict[str, Any] | None,
+) -> RunRecord:
+    """Return the folder's record, new or of the same configuration; the folder is this process's until `stack` ends."""
+    out.refuse_foreign()
+    lock = stack.enter_context(out.locked(on_lost=_give_way))
+    record = RunRecord.read(out)
+    if record and request.overwrite:
+        lock.release()
+        LOG.info("The old results are now in %s", out.move_aside())
+        stack.enter_context(out.locked(on_lost=_give_way))
+        record = None
+    if record:
+        record.refuse_other(configuration)
+        return record
+    return RunRecord.new(configuration, model)
+
+
+def _give_way() -> None:
+    LOG.error("Another run has taken the output folder over while this one was silent; this one ends")
+    _thread.interrupt_main()
+
+
+def source_name(source: str) -> str:
+    """Return the address of a source as `run.json` names it: absolute, and text."""
+    return storage.as_text(
+        source if storage.is_remote(source) else os.path.abspath(storage.local_path(source))
+    )
+
+
+def tell_source(source: manifest.Source, address: str, facts: str) -> None:
+    """Log what the source holds and what of it is left out; `facts` ends the line."""
+    LOG.info("%s videos in %s, %s", f"{source.table.num_rows:,}", storage.as_text(address), facts)
+    if source.skipped:
+        LOG.info("%s files are not named like a video and are left out", f"{sum(source.skipped.values()):,}")
+    for reason in source.unlisted:
+        LOG.warning("A folder cannot be listed: %s", reason)
+
+
+def tell_failures(counts: Counts, request: ArchiveRequest) -> None:
+    """Log that too many videos failed."""
+    failed = counts.videos["failed"]
+    LOG.error(
+        "%d of %d videos failed: more than --max-failed %g", failed, counts.num_videos, request.max_failed
+    )
+
+
+# --- the command --------------------------------------------------------------------------------------------------
+
+_OPTIONS = (
+    click.option("--max-failed", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of failed videos above which the exit status is 1."),
+    click.option("--retry-failed", metavar="[=KINDS]", help="Try the videos with an error again, all or only those of these kinds, comma-separated."),
+    click.option("--overwrite", is_flag=True, help="Start anew; the old results are moved aside first."),
+    click.option("--max-pixels", type=int, default=LIMITS.max_pixels, show_default=True, help="Largest frame, pixels."),
+    click.option("--max-duration-s", type=float, default=LIMITS.max_duration_s, show_default=True, help="Longest video, s."),
+    click.option("--timeout-factor", type=float, default=LIMITS.timeout_factor, show_default=True, help="Seconds that a segment may take for each second of its duration."),
+    click.option("--timeout-floor-s", type=float, default=LIMITS.timeout_floor_s, show_default=True, help="Seconds that any segment may take."),
+    click.option("--memory-mb", type=int, default=LIMITS.memory_mb, show_default=True, help="Resident memory of each decoding process, MB."),
+    click.option("--address", help="A Ray cluster's address.  [default: RAY_ADDRESS, else this machine]"),
+    click.option("--verbose", is_flag=True, help="Show what Ray and TensorFlow say."),
+)  # fmt: skip
+
+
+def archive_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that every such job has."""
+    return reduce(lambda decorated, option: option(decorated), reversed(_OPTIONS), command)
+
+
+def request_fields(flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the options as the fields of a request: the limits as one, the kinds to retry as a set.
+
+    Raises:
+        RequestError: A limit is out of range, or a kind of error is unknown.
+    """
+    flags = dict(flags)
+    limits = Limits(**{limit.name: flags.pop(limit.name) for limit in fields(Limits)})
+    kinds = frozenset(filter(None, (flags.pop("retry_failed") or "").split(",")))
+    if "all" in kinds:
+        kinds = frozenset(ERROR_KINDS)
+    if unknown := kinds - frozenset(ERROR_KINDS):
+        raise RequestError(
+            f"Expected error kinds of {', '.join(ERROR_KINDS)}. Received: {', '.join(sorted(unknown))}"
+        )
+    return {**flags, "limits": limits, "retry_kinds": kinds}
+
+
+def exit_with(job: Callable[[], int], *, verbose: bool) -> None:
+    """Run `job` and end the process with its exit status; an expected failure is one line of the log."""
+    start_logging(verbose=verbose)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        sys.exit(job())
+    except KeyboardInterrupt:
+        LOG.error("Interrupted. The same command resumes.")
+        sys.exit(130)
+    except DfdError as error:
+        LOG.error("%s", error)
+        sys.exit(2)
+    except OSError as error:  # a storage that fails between two of our own questions
+        LOG.error("The storage failed: %s", storage.reason(error))
+        sys.exit(2)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def start(command: click.Command, name: str, arguments: Sequence[str]) -> None:
+    """Run `command`, called `name`, with the arguments of this process."""
+    # click would take the argument after a bare --retry-failed for its value
+    args = ["--retry-failed=all" if argument == "--retry-failed" else argument for argument in arguments]
+    command.main(args=args, prog_name=name)

@@ -1,0 +1,138 @@
+"""How the stages share a cluster: CPUs for extraction, actors for scoring, as asked for and as the cluster allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import click
+
+from dfd_core.errors import RequestError
+
+_CPUS_PER_CPU_ACTOR = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """What the flags ask for.
+
+    Attributes:
+        cpus_per_extract: CPUs that one extraction takes.
+        min_actors: Score actors that are there from the start; None for what suits the cluster.
+        max_actors: Score actors that there may be; None for what suits the cluster.
+        gpus_per_actor: GPUs of one score actor, 0 for none; None for one where the cluster has or may get any.
+        batch_size: The most crops that one run of the model takes.
+    """
+
+    cpus_per_extract: float = 1.0
+    min_actors: int | None = None
+    max_actors: int | None = None
+    gpus_per_actor: float | None = None
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        if not self.cpus_per_extract > 0:
+            raise RequestError(f"Expected --cpus-per-extract > 0. Received: {self.cpus_per_extract:g}")
+        gpus = self.gpus_per_actor or 0.0
+        if gpus < 0 or (gpus > 1 and not float(gpus).is_integer()):
+            raise RequestError(
+                f"Expected --gpus-per-actor from 0 to 1, or a whole number. Received: {gpus:g}"
+            )
+        if self.batch_size < 1:
+            raise RequestError(f"Expected --score-batch-size >= 1. Received: {self.batch_size}")
+        if self.min_actors and self.max_actors and self.min_actors <= self.max_actors:
+            return
+        if self.min_actors is not None or self.max_actors is not None:
+            raise RequestError(
+                f"Expected --score-actors MIN:MAX with 1 <= MIN <= MAX. Received: {self.min_actors}:{self.max_actors}"
+            )
+
+    def num_slots(self, num_cpus: float) -> int:
+        """Return how many segments `num_cpus` CPUs extract at a time, at least 1."""
+        return max(1, int(num_cpus // self.cpus_per_extract))
+
+    def extract_options(self) -> dict[str, Any]:
+        """Return what an extraction takes of a node."""
+        return {"num_cpus": self.cpus_per_extract}
+
+    def actor_options(self, max_gpus: float) -> dict[str, Any]:
+        """Return how Ray places a score actor.
+
+        It takes no CPU of its own: it would wait for one behind every extraction, and on a CPU it does about a
+        twentieth of the work.
+
+        Args:
+            max_gpus: GPUs that the cluster has or may get.
+        """
+        gpus = (1.0 if max_gpus >= 1 else 0.0) if self.gpus_per_actor is None else self.gpus_per_actor
+        return {"num_cpus": 0, **({"num_gpus": gpus} if gpus else {})}
+
+    def actor_range(self, *, num_cpus: float, max_cpus: float, max_gpus: float) -> tuple[int, int]:
+        """Return the fewest and the most score actors: one where a GPU is, else one for 16 CPUs.
+
+        >>> Pools().actor_range(num_cpus=2, max_cpus=2, max_gpus=0)
+        (1, 1)
+        >>> Pools().actor_range(num_cpus=0, max_cpus=512, max_gpus=4)
+        (1, 4)
+        >>> Pools(gpus_per_actor=0.5).actor_range(num_cpus=8, max_cpus=8, max_gpus=2)
+        (1, 4)
+        >>> Pools(min_actors=2, max_actors=3).actor_range(num_cpus=64, max_cpus=64, max_gpus=0)
+        (2, 3)
+
+        Args:
+            num_cpus: CPUs of the cluster as it is.
+            max_cpus: CPUs that it has or may get.
+            max_gpus: GPUs that it has or may get.
+        """
+        gpus = self.actor_options(max_gpus).get("num_gpus", 0.0)
+        if gpus:
+            fewest, most = 1, max(1, int(max_gpus / gpus))
+        else:
+            fewest, most = (max(1, int(cpus) // _CPUS_PER_CPU_ACTOR) for cpus in (num_cpus, max_cpus))
+        most = self.max_actors or max(most, fewest)
+        return min(self.min_actors or fewest, most), most
+
+
+_OPTIONS = (
+    click.option("--cpus-per-extract", type=float, default=1.0, show_default=True, help="CPUs that one extraction takes."),
+    click.option("--score-actors", metavar="MIN:MAX", help="Copies of the model, fewest and most.  [default: one a GPU, else one for 16 CPUs]"),
+    click.option("--gpus-per-actor", type=float, help="GPUs of each, a fraction if several share one; 0: score on CPUs.  [default: 1 where there are GPUs]"),
+    click.option("--score-batch-size", type=int, default=64, show_default=True, help="The most crops that one run of the model takes."),
+)  # fmt: skip
+
+
+def pool_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how the stages share the cluster."""
+    return reduce(lambda decorated, option: option(decorated), reversed(_OPTIONS), command)
+
+
+def take_pools(flags: dict[str, Any]) -> Pools:
+    """Return the pools that the options ask for, and take them out of `flags`.
+
+    Raises:
+        RequestError: One is out of range.
+    """
+    fewest, most = _actor_range(flags.pop("score_actors"))
+    return Pools(
+        cpus_per_extract=flags.pop("cpus_per_extract"),
+        min_actors=fewest,
+        max_actors=most,
+        gpus_per_actor=flags.pop("gpus_per_actor"),
+        batch_size=flags.pop("score_batch_size"),
+    )
+
+
+def _actor_range(text: str | None) -> tuple[int | None, int | None]:
+    """Return what MIN:MAX says.
+
+    >>> _actor_range("2:8"), _actor_range("4"), _actor_range(None)
+    ((2, 8), (4, 4), (None, None))
+    """
+    if text is None:
+        return None, None
+    fewest, colon, most = text.partition(":")
+    if not fewest.isdecimal() or (colon and not most.isdecimal()):
+        raise RequestError(f"Expected --score-actors MIN:MAX. Received: {text!r}")
+    return int(fewest), int(most) if colon else int(fewest)
