@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import posixpath
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from dfd_core import storage
-from dfd_core.config import identity
 from dfd_core.errors import OutputError
+from dfd_core.remote_lock import RemoteLock
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,14 @@ class OutputFolder:
         """Return where `stage` (`plan` or `segments`) keeps the identifiers that it has committed."""
         return storage.join(self.root, "checkpoint", stage)
 
-    def locked(self) -> FileLock:
+    def locked(self, *, on_lost: Callable[[], None] = _thread.interrupt_main) -> FileLock | RemoteLock:
         """Return a context in which no other run may use the folder; creates the folder.
 
-        A local folder is locked by the operating system, which frees it when the process dies.
+        A local folder is locked by the operating system, which frees it when the process dies. For a remote one see
+        `remote_lock`.
+
+        Args:
+            on_lost: Called from a thread when another run has taken a remote folder over.
 
         Raises:
             OutputError: Another run has it, or it cannot be written.
@@ -81,17 +85,21 @@ class OutputFolder:
         fs, path = storage.filesystem(self.root)
         try:
             if not isinstance(fs, pafs.LocalFileSystem):
-                return FileLock(
-                    os.path.join(tempfile.gettempdir(), f"dfd-{identity({'out': self.root})}.lock")
-                )
+                fs.create_dir(path, recursive=True)
+                remote = RemoteLock(storage.join(self.root, ".lock"), on_lost=on_lost)
+                remote.acquire()
+                return remote
             os.makedirs(path, exist_ok=True)
             lock = FileLock(os.path.join(path, ".lock"), timeout=0)
             lock.acquire()
-        except Timeout as error:
+        except (Timeout, OutputError) as error:
             raise OutputError(f"Another run is writing to {self.root}") from error
         except OSError as error:
-            raise OutputError(f"{self.root} cannot be written: {storage.one_line(error)}") from error
+            raise self._unusable(error) from error
         return lock
+
+    def _unusable(self, error: OSError) -> OutputError:
+        return OutputError(f"{self.root} cannot be written: {storage.refusal(self.root, error)}")
 
     def refuse_missing(self) -> None:
         """Check that the folder is there.
@@ -109,9 +117,14 @@ class OutputFolder:
             OutputError: It holds something that this program did not write.
         """
         fs, path = storage.filesystem(self.root)
-        if fs.get_file_info(path).type == pafs.FileType.File:
+        try:
+            is_file = fs.get_file_info(path).type == pafs.FileType.File
+            infos = [] if is_file else fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+        except OSError as error:
+            raise self._unusable(error) from error
+        if is_file:
             raise OutputError(f"{self.root} cannot be written: it is a file")
-        names = [info.base_name for info in fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))]
+        names = [info.base_name for info in infos]
         if "run.json" not in names and set(names) - {".lock"}:
             raise OutputError(
                 f"{self.root} is not empty and holds no run.json: {', '.join(sorted(names)[:5])}"
@@ -120,16 +133,35 @@ class OutputFolder:
     def move_aside(self) -> str:
         """Rename the folder and return its new address, which has the time in it.
 
+        An object store has no folders to rename: its objects are moved one by one, `run.json` last, so that the same
+        command after an interruption moves the rest.
+
         Raises:
             OutputError: It cannot be renamed.
         """
         fs, path = storage.filesystem(self.root)
-        aside = f"{path.rstrip('/')}.{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        suffix = f".{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        aside = path.rstrip("/") + suffix
         try:
-            fs.move(path, aside)
+            if isinstance(fs, pafs.LocalFileSystem):
+                fs.move(path, aside)
+            else:
+                _move_files(fs, path, aside)
         except OSError as error:
             raise OutputError(f"{self.root} cannot be moved aside: {storage.one_line(error)}") from error
-        return aside
+        base, mark, query = self.root.partition("?")
+        return base.rstrip("/") + suffix + mark + query if storage.is_remote(self.root) else aside
+
+
+def _move_files(fs: pafs.FileSystem, folder: str, aside: str) -> None:
+    infos = fs.get_file_info(pafs.FileSelector(folder, recursive=True))
+    names = [posixpath.relpath(info.path, folder) for info in infos if info.type == pafs.FileType.File]
+    for name in sorted(names, key=lambda name: (name == "run.json", name)):
+        target = posixpath.join(aside, name)
+        if not isinstance(fs, pafs.S3FileSystem):
+            fs.create_dir(posixpath.dirname(target), recursive=True)
+        fs.move(posixpath.join(folder, name), target)
+    fs.delete_dir(folder)
 
 
 def dataset(folder: str, schema: pa.Schema) -> ds.Dataset:
@@ -168,6 +200,12 @@ def write_table(address: str, table: pa.Table) -> None:
         storage.write_bytes(address, content.getvalue().to_pybytes())
     except OSError as error:
         raise OutputError(f"{address} cannot be written: {storage.one_line(error)}") from error
+
+
+def num_bytes(folder: str) -> int:
+    """Return the bytes of the files of `folder`; 0 if it is not there."""
+    fs, path = storage.filesystem(folder)
+    return sum(info.size or 0 for info in fs.get_file_info(pafs.FileSelector(path, allow_not_found=True)))
 
 
 def parquet_files(fs: pafs.FileSystem, path: str) -> list[str]:

@@ -7,7 +7,7 @@ is right in light and in dark mode; saved as PNG they are themselves.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from xml.etree import ElementTree
@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from sklearn import metrics as sk
 
 from dfd_core.metrics import NUM_CALIBRATION_BINS, Confusion, Floats, Scored, calibration_bins, called_fake
@@ -142,6 +143,44 @@ def confusion_map(confusion: Confusion) -> Figure:
         axes.spines[:].set_visible(False)
         for middle in (axes.axvline, axes.axhline):
             middle(1, color=INK, linewidth=0.6, alpha=0.4)
+    return figure
+
+
+def training_curves(history: Sequence[Mapping[str, float]], *, best_epoch: int) -> Figure:
+    """Return loss and ROC AUC or accuracy against the epoch, the epoch whose weights were kept marked.
+
+    Args:
+        history: One mapping an epoch: `loss`, `val_loss`, and `accuracy`, `val_accuracy`, `val_auc` where known.
+        best_epoch: From 1.
+    """
+    epochs = range(1, len(history) + 1)
+    curves = (
+        ("Log loss", (("loss", "training", REAL), ("val_loss", "validation", FAKE))),
+        (
+            "Accuracy at 0.5, ROC AUC",
+            (
+                ("accuracy", "training", REAL),
+                ("val_accuracy", "validation", FAKE),
+                ("val_auc", "validation ROC AUC", INK),
+            ),
+        ),
+    )
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(2 * _SIZE_IN[0], _SIZE_IN[1]))
+        figure.subplots_adjust(left=0.1, right=0.97, bottom=0.13, top=0.9, wspace=0.3)
+        for position, (title, lines) in enumerate(curves, start=1):
+            axes = figure.add_subplot(1, 2, position)
+            axes.set_xlabel("Epoch")
+            axes.set_ylabel(title)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            for name, label, color in lines:
+                if name in history[0]:
+                    axes.plot(
+                        epochs, [row[name] for row in history], "o-", markersize=3, color=color, label=label
+                    )
+            axes.axvline(best_epoch, color=INK, linewidth=1, linestyle=(0, (1, 2)))
+            axes.grid(color=INK, alpha=0.12, linewidth=0.6)
+            _legend_above(axes)
     return figure
 
 

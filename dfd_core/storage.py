@@ -10,6 +10,7 @@ import hashlib
 import os
 import posixpath
 import re
+import shutil
 import stat
 import tempfile
 import time
@@ -21,6 +22,7 @@ from urllib.parse import parse_qsl, quote_from_bytes, unquote_to_bytes, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
+from filelock import FileLock
 
 from dfd_core.errors import (
     ModelError,
@@ -32,6 +34,7 @@ from dfd_core.errors import (
 )
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
+_AWS_EXCEPTION = re.compile(r"ExceptionName: (\w+) Message: (.*?)(?: \(Request ID|$)")
 _SECRET_QUERY_KEYS = re.compile(r"(?i)(key|secret|token|signature|password|credential)")
 
 RETRY_DELAYS_S = (0.5, 2.0, 8.0)
@@ -141,10 +144,14 @@ def open_video(uri: str) -> BinaryIO:
         file = _open_local(local_path(uri)) if not is_remote(uri) else _open_remote(uri)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise VideoMissingError("Nothing is at this address") from error
+    except IsADirectoryError as error:
+        raise VideoMissingError("Not a regular file is at this address") from error
     except PermissionError as error:
         raise VideoForbiddenError("The file may not be read") from error
     except (OSError, RequestError) as error:
-        raise VideoStorageError(f"The storage failed: {_reason(error)}") from error
+        if "AWS Error ACCESS_DENIED" in str(error):
+            raise VideoForbiddenError("The file may not be read") from error
+        raise VideoStorageError(f"The storage failed: {reason(error)}") from error
     if file.seek(0, os.SEEK_END) == 0:
         file.close()
         raise VideoEmptyError("The file has zero bytes")
@@ -152,9 +159,31 @@ def open_video(uri: str) -> BinaryIO:
     return file
 
 
-def _reason(error: Exception) -> str:
-    """Return what the system says of `error`, without the address where it says one."""
-    return one_line(getattr(error, "strerror", None) or error)
+def reason(error: BaseException) -> str:
+    """Return what the system says of `error`, without the address where it says one.
+
+    >>> reason(OSError("When reading information for key 'a' in bucket 'b': AWS Error SLOW_DOWN during HeadObject"))
+    'AWS Error SLOW_DOWN during HeadObject'
+    """
+    text = one_line(getattr(error, "strerror", None) or error)
+    named = _AWS_EXCEPTION.search(text)
+    if named:
+        return f"{named[2].rstrip('. ')} ({named[1]})"
+    return text[max(0, text.find("AWS Error")) :] or type(error).__name__
+
+
+def refusal(uri: str, error: OSError) -> str:
+    """Return why the storage refused a request for `uri`, in one line.
+
+    An S3 server answers a question about one object without a reason; it gives one to a request for a list.
+    """
+    if "AWS Error" in str(error):
+        fs, path = filesystem(uri)
+        try:
+            fs.get_file_info(pafs.FileSelector(posixpath.join(path, "-"), allow_not_found=True))
+        except OSError as told:
+            return reason(told)
+    return reason(error)
 
 
 def _open_local(path: str) -> BinaryIO:
@@ -166,10 +195,10 @@ def _open_local(path: str) -> BinaryIO:
 
 
 def _open_remote(uri: str) -> BinaryIO:
+    from dfd_core.range_file import RangeFile
+
     fs, path = filesystem(uri)
-    if fs.get_file_info(path).type != pafs.FileType.File:
-        raise FileNotFoundError(uri)
-    return cast(BinaryIO, fs.open_input_file(path))
+    return cast(BinaryIO, RangeFile(fs.open_input_file(path)))
 
 
 def retried(
@@ -206,27 +235,48 @@ def local_copy(uri: str) -> str:
     """
     if not is_remote(uri):
         return uri
+    fs, path = filesystem(uri)
     try:
-        fs, path = filesystem(uri)
         info = fs.get_file_info(path)
         infos = [info] if info.type == pafs.FileType.File else fs.get_file_info(pafs.FileSelector(path))
         files = [file for file in infos if file.type == pafs.FileType.File]
         version = repr([uri, *((file.path, file.size, file.mtime_ns) for file in files)])
-        folder = os.path.join(
-            tempfile.gettempdir(), "dfd-copy-" + hashlib.sha256(version.encode()).hexdigest()[:24]
-        )
-        if not (
-            os.path.isdir(folder) and os.stat(folder).st_uid == os.getuid()
-        ):  # not what someone else put there
-            beside = tempfile.mkdtemp(prefix="dfd-copy-")
-            for file in files:
-                pafs.copy_files(file.path, os.path.join(beside, file.base_name), source_filesystem=fs)
-            with suppress(OSError):  # another process was first
-                os.rename(beside, folder)
+        name = "dfd-copy-" + hashlib.sha256(version.encode()).hexdigest()[:24]
+        folder = os.path.join(_private_folder(), name)
+        with FileLock(folder + ".lock"):  # the other workers of this machine wait for the one that copies
+            if not os.path.isdir(folder):
+                _copy_files(fs, [file.path for file in files], folder)
     except OSError as error:
-        raise ModelError(f"The model at {uri!r} cannot be read: {one_line(error)}") from error
-    name = posixpath.basename(path)
-    return os.path.join(folder, name) if info.type == pafs.FileType.File else folder
+        raise ModelError(f"The model at {uri!r} cannot be read: {refusal(uri, error)}") from error
+    return os.path.join(folder, posixpath.basename(path)) if info.type == pafs.FileType.File else folder
+
+
+def _private_folder() -> str:
+    """Return a folder of this machine that nobody else can write to.
+
+    Raises:
+        OSError: Someone else has put something there.
+    """
+    folder = os.path.join(tempfile.gettempdir(), f"dfd-{os.getuid()}")
+    with suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+    facts = os.lstat(folder)
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+        raise PermissionError(f"{folder} is not a folder of this user alone")
+    return folder
+
+
+def _copy_files(fs: pafs.FileSystem, paths: Sequence[str], folder: str) -> None:
+    """Copy files to a new local `folder`, which appears whole or not at all."""
+    beside = tempfile.mkdtemp(prefix="part-", dir=os.path.dirname(folder))
+    try:
+        for path in paths:
+            copy = os.path.join(beside, posixpath.basename(path))
+            pafs.copy_files(path, copy, source_filesystem=fs)
+        os.rename(beside, folder)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
 
 
 def write_bytes(uri: str, content: bytes) -> None:
@@ -245,6 +295,12 @@ def write_bytes(uri: str, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(beside, path)
+
+
+def delete_file(uri: str) -> None:
+    """Delete the file at `uri`; OSError as the file system gives it."""
+    fs, path = filesystem(uri)
+    fs.delete_file(path)
 
 
 def exists(uri: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
+from dfd_core import storage
 from dfd_core.errors import VideoEmptyError, VideoStorageError
 
 HEAD_BYTES = 4096
@@ -117,8 +118,8 @@ class VideoFile:
             VideoStorageError: In place of any `Exception`; an interrupt comes out as it is.
         """
         if isinstance(self._error, Exception):
-            number = self._error.errno if isinstance(self._error, OSError) else None
-            reason = os.strerror(number) if number else type(self._error).__name__
+            is_system = isinstance(self._error, OSError)
+            reason = storage.reason(self._error) if is_system else type(self._error).__name__
             raise VideoStorageError(f"The storage failed while the video was read: {reason}") from self._error
         if self._error is not None:
             raise self._error
