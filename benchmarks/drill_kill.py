@@ -161,9 +161,18 @@ def compare(expected: Path, out: Path, drill: Drill) -> None:
 
 def make_archive(folder: Path, copies: int) -> None:
     """Make the demo's clips and link each `copies` times."""
-    command = [sys.executable, "jobs/make_demo_archive.py", "--out", str(folder / "clips")]
+    command = [
+        sys.executable,
+        "jobs/make_demo_archive.py",
+        "--out",
+        str(folder / "clips"),
+        "--train",
+        "0",
+        "--held-out",
+        "3",
+    ]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    for clip in sorted((folder / "clips").glob("*.mp4")):
+    for clip in sorted((folder / "clips").rglob("*.mp4")):
         for copy in range(copies):
             os.link(clip, folder / f"{clip.stem}_{copy:02d}.mp4")
     shutil.rmtree(folder / "clips")
