@@ -7,12 +7,13 @@ INSTALLED := $(VENV)/.installed
 DEMO_QUERY := SELECT video_id, label, method, status, num_faces, round(p_fake, 3) AS p_fake, verdict \
 	FROM 'demo/scores/videos/*.parquet' ORDER BY p_fake DESC NULLS LAST
 
-.PHONY: help demo test check bench drill-kill drill-fuzz lock clean
+.PHONY: help demo test test-drills check bench drill-kill drill-fuzz lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo   train a small detector on a small archive, score clips held out, and query the result"
 	@echo "make test   run every test"
+	@echo "make test-drills  the tests that take minutes and that make test leaves out"
 	@echo "make check  formatting, lint, types, import contract, tests"
 	@echo "make bench  run the benchmarks"
 	@echo "make drill-kill  kill scoring runs 30 times and compare what they leave (KILLS=, SEED=)"
@@ -39,6 +40,9 @@ demo/archive/train/manifest.csv: jobs/make_demo_archive.py | $(INSTALLED)
 
 test: $(INSTALLED)
 	@$(PY) -m pytest --durations=10
+
+test-drills: $(INSTALLED)
+	@$(PY) -m pytest -m drill --durations=10
 
 check: $(INSTALLED)
 	@$(PY) -m ruff format --check .

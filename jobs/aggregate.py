@@ -32,7 +32,7 @@ def run(folder: str, aggregation: Aggregation, threshold: float | None) -> None:
     out = OutputFolder(folder)
     with ExitStack() as stack:
         out.refuse_missing()
-        stack.enter_context(out.locked())
+        stack.callback(out.locked().release)
         record = RunRecord.read(out)
         if record is None:
             raise OutputError(f"{folder} holds no run.json: it is not the output of jobs/score.py")

@@ -164,7 +164,7 @@ def run_attempt(
     started_s = time.monotonic()
     out = OutputFolder(request.out)
     with ExitStack() as stack:
-        record = _prepare(stack, out, request, configuration, model)
+        record = take_folder(stack, out, configuration, overwrite=request.overwrite, model=model)
         record.begin(videos=num_videos, retried=sorted(request.retry_kinds))
         record.write(out)
         try:
@@ -188,21 +188,27 @@ def run_attempt(
     return counts, int(too_many)
 
 
-def _prepare(
+def take_folder(
     stack: ExitStack,
     out: OutputFolder,
-    request: ArchiveRequest,
     configuration: dict[str, Any],
-    model: dict[str, Any] | None,
+    *,
+    overwrite: bool,
+    model: dict[str, Any] | None = None,
 ) -> RunRecord:
-    """Return the folder's record, new or of the same configuration; the folder is this process's until `stack` ends."""
+    """Return the folder's record, new or of the same configuration; the folder is this process's until `stack` ends.
+
+    Raises:
+        OutputError: Another run has it, it holds something else or was made otherwise, or it cannot be written.
+    """
     out.refuse_foreign()
-    lock = stack.enter_context(out.locked(on_lost=_give_way))
+    lock = out.locked(on_lost=_give_way)  # held from here on
+    stack.callback(lock.release)
     record = RunRecord.read(out)
-    if record and request.overwrite:
+    if record and overwrite:
         lock.release()
-        LOG.info("The old results are now in %s", out.move_aside())
-        stack.enter_context(out.locked(on_lost=_give_way))
+        LOG.info("What was there is now in %s", out.move_aside())
+        stack.callback(out.locked(on_lost=_give_way).release)
         record = None
     if record:
         record.refuse_other(configuration)

@@ -27,6 +27,7 @@ from dfd_core.labelled_faces import Labelled, open_labelled  # noqa: E402
 from dfd_core.output import OutputFolder  # noqa: E402
 from dfd_core.run_record import RunRecord, versions  # noqa: E402
 from dfd_core.training_settings import CALIBRATIONS, TrainingSettings  # noqa: E402
+from jobs.archive_run import take_folder  # noqa: E402
 
 DEFAULTS = TrainingSettings()
 
@@ -93,7 +94,8 @@ def run(request: FinetuneRequest) -> int:
     labelled = open_labelled(request.source)
     out = OutputFolder(request.out)
     with ExitStack() as stack:
-        record = _prepare(stack, out, request)
+        model = {"backbone": request.settings.backbone}
+        record = take_folder(stack, out, request.configuration(), overwrite=request.overwrite, model=model)
         if record.values["outcome"] == "complete" and storage.exists(storage.join(out.root, CARD_FILENAME)):
             return _complete(record, request)
         record.values["epochs"] = request.settings.epochs
@@ -121,23 +123,6 @@ def _complete(record: RunRecord, request: FinetuneRequest) -> int:
         )
     LOG.info("The bundle is complete; nothing is left to do")
     return 0
-
-
-def _prepare(stack: ExitStack, out: OutputFolder, request: FinetuneRequest) -> RunRecord:
-    """Return the folder's record, new or of the same configuration; the folder is this process's until `stack` ends."""
-    out.refuse_foreign()
-    lock = out.locked()  # held from here on; entering it would take it a second time
-    stack.callback(lock.release)
-    record = RunRecord.read(out)
-    if record and request.overwrite:
-        lock.release()
-        LOG.info("The old bundle is now in %s", out.move_aside())
-        stack.callback(out.locked().release)
-        record = None
-    if record:
-        record.refuse_other(request.configuration())
-        return record
-    return RunRecord.new(request.configuration(), {"backbone": request.settings.backbone})
 
 
 def _with_faces(labelled: Labelled, request: FinetuneRequest) -> tuple[Labelled, str]:

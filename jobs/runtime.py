@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -85,10 +87,13 @@ def _start(address: str, options: dict[str, Any], *, verbose: bool) -> None:
     """Connect, or start a cluster: again where it does not come up in the half minute that Ray gives a busy machine."""
     import ray
 
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     for attempts_left in reversed(range(_STARTS if address == "local" else 1)):
         try:
             with nullcontext() if verbose else _without_stderr():
                 ray.init(address=address, **options)
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own in place
             return
         except Exception as error:  # a bare one where a process of Ray's own does not start in time
             ray.shutdown()

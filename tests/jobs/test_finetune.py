@@ -246,7 +246,7 @@ def test_the_help_ends_in_examples_and_loads_no_model_runtime():
     assert not {"ray", "tensorflow", "keras", "av", "dlib"} & loaded
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_a_manifest_of_videos_has_its_faces_extracted_first(tmp_path):
     from tests.clips import astronaut_frames, write_clip
 
@@ -286,7 +286,7 @@ def test_a_manifest_of_videos_has_its_faces_extracted_first(tmp_path):
     assert (tmp_path / "faces" / "run.json").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 @pytest.mark.timeout(900)
 def test_a_killed_worker_and_a_killed_driver_cost_no_more_than_the_steps_since_the_last_checkpoint(tmp_path):
     source = labelled_pictures.write_table(
