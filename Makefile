@@ -39,7 +39,7 @@ demo/archive/train/manifest.csv: jobs/make_demo_archive.py | $(INSTALLED)
 	@$(PY) jobs/make_demo_archive.py --out demo/archive
 
 test: $(INSTALLED)
-	@$(PY) -m pytest --durations=10
+	@$(PY) -m pytest --numprocesses 2 --dist loadfile --durations=10
 
 test-drills: $(INSTALLED)
 	@$(PY) -m pytest -m drill --durations=10

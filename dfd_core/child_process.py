@@ -97,7 +97,7 @@ class Child:
 
         Raises:
             VideoError: It did not return within the limits, or at all.
-            BrokenProcessPool: The process was lost before it began.
+            BrokenProcessPool: The process was lost before it began, or was killed from outside.
         """
         num_oom_kills = _num_oom_kills()
         try:
@@ -111,7 +111,10 @@ class Child:
         if isinstance(error, BrokenProcessPool):
             raise BrokenProcessPool("The decoding process died") from error
         if isinstance(error, ProcessExpired):
-            raise _loss(error.exitcode, is_oom_kill=_num_oom_kills() > num_oom_kills) from error
+            loss = _loss(error.exitcode, is_oom_kill=_num_oom_kills() > num_oom_kills)
+            if error.exitcode == -signal.SIGKILL and isinstance(loss, VideoCrashedError):
+                raise BrokenProcessPool(str(loss)) from error  # from outside: no video does that
+            raise loss from error
         if isinstance(error, TimeoutError):
             raise VideoTimeoutError(f"{name} took longer than {timeout_s:g} s") from error
         if error is not None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # the worker itself never loads the video and face libraries
 _NICER = 4
 """Steps below the worker's priority: a model that loads beside busy cores is waited for by all of them."""
 _ANY_LENGTH_S = sys.float_info.max
+_PAUSES_S = (0.2, 5.0)
 
 Row = dict[str, Any]
 
@@ -138,15 +139,20 @@ class Sandbox:
             return row
 
     def _attempt(self, *work: Any, name: str, timeout_s: float) -> Row:
-        """Return the row; a child that was lost while it had nothing to do is replaced once."""
-        try:
+        """Return the row; a child that does not start, or that was lost without the video's doing, is replaced.
+
+        After a pause, because where all processes of a machine are being ended this one is next, and the video is
+        another worker's then.
+        """
+        for pause_s in (*_PAUSES_S, None):
             try:
                 return self._ready_child().run(*work, name=name, timeout_s=timeout_s)
-            except BrokenProcessPool:
+            except BrokenProcessPool as error:
                 self._drop_child()
-                return self._ready_child().run(*work, name=name, timeout_s=timeout_s)
-        except BrokenProcessPool as error:
-            raise VideoCrashedError(storage.one_line(error)) from error
+                if pause_s is None:
+                    raise VideoCrashedError(storage.one_line(error)) from error
+                time.sleep(pause_s)
+        raise AssertionError("unreachable")
 
     def _ready_child(self) -> Child:
         self._child = self._child or Child(_prepare, self._detect, memory_mb=self._config.limits.memory_mb)

@@ -169,7 +169,10 @@ def reason(error: BaseException) -> str:
     named = _AWS_EXCEPTION.search(text)
     if named:
         return f"{named[2].rstrip('. ')} ({named[1]})"
-    return text[max(0, text.find("AWS Error")) :] or type(error).__name__
+    if "AWS Error" in text:
+        return text[text.index("AWS Error") :]
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else text or type(error).__name__
 
 
 def refusal(uri: str, error: OSError) -> str:

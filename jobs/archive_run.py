@@ -6,6 +6,7 @@ import _thread
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext, suppress
@@ -170,7 +171,7 @@ def run_attempt(
         try:
             counts = work(Attempt(out, record, Cluster(stack, request), request))
         except BaseException as error:
-            outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "broken"
+            outcome = "interrupted" if is_interrupt(error) else "broken"
             record.end(outcome, wall_s=round(time.monotonic() - started_s, 1), error=storage.one_line(error))
             with suppress(
                 OutputError
@@ -287,21 +288,34 @@ def request_fields(flags: dict[str, Any]) -> dict[str, Any]:
 def exit_with(job: Callable[[], int], *, verbose: bool) -> None:
     """Run `job` and end the process with its exit status; an expected failure is one line of the log."""
     start_logging(verbose=verbose)
-    signal.signal(signal.SIGTERM, _interrupt)
+    _interrupted.clear()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         sys.exit(job())
-    except KeyboardInterrupt:
-        LOG.error("Interrupted. The same command resumes.")
-        sys.exit(130)
-    except DfdError as error:
-        LOG.error("%s", error)
-        sys.exit(2)
-    except OSError as error:  # a storage that fails between two of our own questions
-        LOG.error("The storage failed: %s", storage.reason(error))
-        sys.exit(2)
+    except (Exception, KeyboardInterrupt) as error:
+        if is_interrupt(error):
+            LOG.error("Interrupted. The same command resumes.")
+            sys.exit(130)
+        if isinstance(error, DfdError):
+            LOG.error("%s", error)
+            sys.exit(2)
+        if isinstance(error, OSError):  # a storage that fails between two of our own questions
+            LOG.error("The storage failed: %s", storage.reason(error))
+            sys.exit(2)
+        raise
+
+
+_interrupted = threading.Event()
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Return whether `error` is what an interrupt became: DuckDB makes other exceptions of it."""
+    return isinstance(error, KeyboardInterrupt) or _interrupted.is_set()
 
 
 def _interrupt(*_: object) -> None:
+    _interrupted.set()
     raise KeyboardInterrupt
 
 

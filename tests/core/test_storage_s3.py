@@ -260,7 +260,7 @@ def test_listing_is_paged_and_asks_nothing_about_single_objects(server):
     assert table.column("size_bytes").to_pylist() == [1] * 2500
     assert None not in table.column("modified_ns").to_pylist()
     assert kinds(requests).count("LIST") <= 4
-    assert len(requests) <= 5
+    assert len([request for request in requests if request.path.startswith("/many")]) <= 5
 
 
 def test_a_manifest_on_s3_resolves_its_addresses_against_its_folder(server):

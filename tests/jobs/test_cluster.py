@@ -30,7 +30,7 @@ MODEL = "untrained:mobilenet_v3_small"
 OPTIONS = ["--model", MODEL, "--precision", "float32", "--sampling", "interval:0.2", "--segment-s", "1"]
 CONFIG = ExtractConfig(sampling=Sampling("interval", 0.2), segment_s=1.0)
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.drill, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -145,6 +145,7 @@ def test_scoring_the_faces_is_scoring_the_videos_at_any_size(faces, source, tmp_
     scored_both_ways(faces, source, bundle(tmp_path / "bundle", 160), tmp_path)
 
 
+@pytest.mark.drill
 def test_scored_faces_resume_and_are_tried_again_as_videos_are(faces, source, tmp_path):
     model = bundle(tmp_path / "bundle", 96)
     of_videos, out = scored_both_ways(faces, source, model, tmp_path)
@@ -231,6 +232,7 @@ def test_a_table_made_elsewhere_is_scored_row_by_row(tmp_path):
     assert videos["a"]["p_fake"] == pytest.approx(p_fake[[0, 2]].mean(), abs=1e-4)
 
 
+@pytest.mark.drill
 def test_a_killed_extraction_is_completed_by_the_same_command(faces, source, tmp_path):
     out = tmp_path / "faces"
     command = [sys.executable, "jobs/extract_faces.py", str(source), "--out", str(out)]

@@ -73,6 +73,7 @@ def trained(tmp_path_factory):
     return folder, arguments, done
 
 
+@pytest.mark.drill
 def test_the_bundle_holds_everything_and_nothing_else(trained):
     folder, _, done = trained
     names = {path.name for path in (folder / "bundle").iterdir()}
@@ -93,6 +94,7 @@ def test_the_bundle_holds_everything_and_nothing_else(trained):
     assert noise == []
 
 
+@pytest.mark.drill
 def test_the_card_says_what_was_done_with_what(trained):
     card = load_card(trained[0] / "bundle")
     data = card.training["data"]
@@ -114,6 +116,7 @@ def test_the_card_says_what_was_done_with_what(trained):
     assert card.versions["ray"]
 
 
+@pytest.mark.drill
 def test_the_scores_of_the_bundle_are_those_that_its_card_was_made_from(trained):
     """The predictor over the validation pictures gives the card's figures, so that training and scoring agree."""
     from sklearn.metrics import log_loss, roc_auc_score
@@ -157,6 +160,7 @@ def validation_videos(rows, p_fake, settings):
     return videos["is_fake"].to_numpy(), videos["p_fake"].to_numpy()
 
 
+@pytest.mark.drill
 def test_the_same_command_again_does_nothing_and_another_is_refused(trained):
     folder, arguments, _ = trained
     before = (folder / "bundle" / "card.json").stat().st_mtime_ns
@@ -168,6 +172,7 @@ def test_the_same_command_again_does_nothing_and_another_is_refused(trained):
     assert "is complete, with --epochs 3" in refused(*arguments, "--epochs", 5)
 
 
+@pytest.mark.drill
 def test_raw_scores_are_the_models_own_and_never_in_one_folder_with_calibrated_ones(trained):
     from dfd_core.face_images import decode, resized
     from dfd_core.model import load_predictor

@@ -16,7 +16,7 @@ from dfd_core.manifest import read_source
 from tests.jobs.test_score import MODEL, ROOT, faces_of, record_of, score, videos_of
 from tests.s3_server import EXPIRED, INTERNAL_ERROR, dropped, environment_of
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.drill, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
