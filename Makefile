@@ -32,7 +32,7 @@ demo: demo/bundle/card.json
 demo/bundle/card.json: demo/archive/train/manifest.csv
 	@rm -rf demo/faces demo/bundle demo/scores demo/report
 	@$(PY) jobs/finetune.py $< --faces demo/faces --out demo/bundle --sampling interval:0.25 --margin 0.2 \
-		--backbone small_resnet --weights none --input-size 64 --learning-rate 2e-3 --epochs 15 --validation 0.25
+		--backbone small_resnet --weights none --input-size 64 --learning-rate 2e-3 --epochs 10 --validation 0.25
 
 demo/archive/train/manifest.csv: jobs/make_demo_archive.py | $(INSTALLED)
 	@rm -rf demo

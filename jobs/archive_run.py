@@ -136,7 +136,11 @@ class Attempt:
         with Progress(work, waits_for=waits_for) as progress:
             dataset = build(num_cpus=num_cpus, tally=progress.tally)
             stages.write(dataset, self.out.results, num_cpus=num_cpus)
-        self.record.throughput(work, wall_s=time.monotonic() - started_s, num_cpus=num_cpus)
+        wall_s = time.monotonic() - started_s
+        self.record.throughput(work, wall_s=wall_s, num_cpus=num_cpus)
+        self.record.values["throughput"]["extract_busy_share"] = round(
+            progress.extract_s / (wall_s * num_cpus), 3
+        )
         if progress.busy_share is not None:
             self.record.values["throughput"]["score_busy_share"] = round(progress.busy_share, 3)
         return progress.model

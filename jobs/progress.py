@@ -34,6 +34,7 @@ class Tally:
             "model": None,
             "busy_s": 0.0,
             "actor_s": 0.0,
+            "extract_s": 0.0,
         }
 
     def loaded(self, precision: str, device: str) -> None:
@@ -64,6 +65,7 @@ class Tally:
         metrics.count("faces", sum(num_faces))
         metrics.count_failures(error_kinds)
         metrics.count_seconds(seconds)
+        self._state["extract_s"] += sum(spent for stage, spent in seconds.items() if stage != "score")
         self._state["segments"] += len(plan_keys)
         self._state["faces"] += sum(num_faces)
         self._state["errors"].update(error_kinds)
@@ -83,6 +85,8 @@ class Progress:
         self.model: dict[str, str] | None = None
         self.busy_share: float | None = None
         """Of the time that score actors were there, the share in which they had something to score."""
+        self.extract_s = 0.0
+        """Worker seconds that went into extraction."""
         self._work = work
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -110,6 +114,7 @@ class Progress:
         except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
             return None
         self.model = state["model"] or self.model
+        self.extract_s = state["extract_s"]
         self.busy_share = state["busy_s"] / state["actor_s"] if state["actor_s"] else None
         return state
 
