@@ -21,7 +21,9 @@ def sides(ray_cluster, tmp_path_factory):
 
     from jobs.train_data import FaceTables, read_index, write_side
 
-    ray.data.DataContext.get_current().use_datasource_v2 = False  # as `jobs.runtime` sets it
+    context = ray.data.DataContext.get_current()
+    context.use_datasource_v2 = False  # as `jobs.runtime` sets it
+    context.execution_options.preserve_order = True  # as `jobs.train_run` sets it
     folder = tmp_path_factory.mktemp("sides")
     rows = labelled_pictures.rows(12)
     labelled_pictures.write_table(folder / "in" / "a.parquet", rows[:14])
@@ -30,7 +32,8 @@ def sides(ray_cluster, tmp_path_factory):
     faces = usable_faces(read_index(tables))
     placement = place(faces.rows, multiple=7, seed=5)
     write_side(tables, placement, str(folder / "train"))
-    return folder, rows, faces, placement
+    yield folder, rows, faces, placement
+    context.execution_options.preserve_order = False
 
 
 def test_the_index_has_every_face(sides):
