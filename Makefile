@@ -12,7 +12,7 @@ DEMO_QUERY := SELECT video_id, label, method, status, num_faces, round(p_fake, 3
 
 help:
 	@echo "make demo   train a small detector on a small archive, score clips held out, and query the result"
-	@echo "make test   run every test"
+	@echo "make test   run the tests"
 	@echo "make test-drills  the tests that take minutes and that make test leaves out"
 	@echo "make check  formatting, lint, types, import contract, tests"
 	@echo "make bench  run the benchmarks"
@@ -25,7 +25,7 @@ demo: demo/bundle/card.json
 	@$(PY) jobs/score.py demo/archive/held_out/manifest.csv --model demo/bundle --out demo/scores
 	@$(PY) jobs/evaluate.py demo/scores --out demo/report
 	@echo
-	@echo "A small network, trained for a minute, on clips that it has not seen. demo/scores has videos/ (one row a video),"
+	@echo "A small network, trained for minutes, on clips that it has not seen. demo/scores has videos/ (one row a video),"
 	@echo "faces/ (one row a face) and run.json; demo/report/report.html has the curves. A query over videos/:"
 	@$(PY) -c 'import sys, duckdb; print(sys.argv[1]); duckdb.sql(sys.argv[1]).show()' "$(DEMO_QUERY)"
 

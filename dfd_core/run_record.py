@@ -113,8 +113,24 @@ class RunRecord:
         self.values["outcome"] = outcome
         self.values["attempts"][-1] |= {"finished_at": _now(), "outcome": outcome, **facts}
 
-    def throughput(self, work: Worklist, *, wall_s: float, num_cpus: int) -> None:
-        """Note how fast the segments of this attempt went, start-up of the workers and the model included."""
+    def throughput(
+        self,
+        work: Worklist,
+        *,
+        wall_s: float,
+        num_cpus: int,
+        extract_s: float,
+        score_busy_share: float | None,
+    ) -> None:
+        """Note how fast the segments of this attempt went, start-up of the workers and the model included.
+
+        Args:
+            work: What was to do.
+            wall_s: Wall-clock seconds that it took.
+            num_cpus: CPUs of the cluster.
+            extract_s: Worker seconds of extraction.
+            score_busy_share: Share of the score actors' time in which they scored; None without such.
+        """
         self.values["throughput"] = {
             "segments": work.num_open,
             "footage_s": round(work.footage_s, 3),
@@ -122,7 +138,10 @@ class RunRecord:
             "footage_s_per_wall_s": round(work.footage_s / wall_s, 3),
             "segments_per_wall_s": round(work.num_open / wall_s, 3),
             "num_cpus": num_cpus,
+            "extract_busy_share": round(extract_s / (wall_s * num_cpus), 3),
         }
+        if score_busy_share is not None:
+            self.values["throughput"]["score_busy_share"] = round(score_busy_share, 3)
 
     def tables(self, counts: Counts, aggregation: Aggregation | None = None) -> None:
         """Note what the tables hold."""

@@ -81,18 +81,19 @@ class Attempt:
     def plan(self, table: pa.Table, config: ExtractConfig) -> None:
         """Make the plan of the videos of `table` (MANIFEST and own columns) that have none."""
         self._begin(table)
-        todo = worklist.unplanned(self.out).num_rows
-        if todo:
-            LOG.info("Opening %s videos", f"{todo:,}")
-            with EarlyPlan(self.out, config) if is_local(self.request.address) else nullcontext():
-                self.cluster.start()
-            todo = worklist.unplanned(self.out).num_rows
-        if not todo:
+        videos = worklist.unplanned(self.out)
+        if not videos.num_rows:
+            return
+        LOG.info("Opening %s videos", f"{videos.num_rows:,}")
+        with EarlyPlan(self.out, config, videos) if is_local(self.request.address) else nullcontext():
+            self.cluster.start()
+        num_left = worklist.unplanned(self.out).num_rows
+        if not num_left:
             return
         from jobs import stages
 
         num_cpus = self.cluster.num_cpus
-        dataset = stages.build_plan(self.out, config, num_videos=todo, num_cpus=num_cpus)
+        dataset = stages.build_plan(self.out, config, num_videos=num_left, num_cpus=num_cpus)
         stages.write(dataset, self.out.plans, num_cpus=num_cpus)
 
     def plan_pictures(self, source: FaceSource) -> pa.Table:
@@ -137,12 +138,13 @@ class Attempt:
             dataset = build(num_cpus=num_cpus, tally=progress.tally)
             stages.write(dataset, self.out.results, num_cpus=num_cpus)
         wall_s = time.monotonic() - started_s
-        self.record.throughput(work, wall_s=wall_s, num_cpus=num_cpus)
-        self.record.values["throughput"]["extract_busy_share"] = round(
-            progress.extract_s / (wall_s * num_cpus), 3
+        self.record.throughput(
+            work,
+            wall_s=wall_s,
+            num_cpus=num_cpus,
+            extract_s=progress.extract_s,
+            score_busy_share=progress.busy_share,
         )
-        if progress.busy_share is not None:
-            self.record.values["throughput"]["score_busy_share"] = round(progress.busy_share, 3)
         return progress.model
 
 

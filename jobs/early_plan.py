@@ -7,7 +7,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from dfd_core import commit_log, worklist
+import pyarrow as pa
+
+from dfd_core import commit_log
 from dfd_core.config import ExtractConfig
 from dfd_core.errors import VideoCrashedError, VideoOutOfMemoryError, VideoTimeoutError
 from dfd_core.output import OutputFolder
@@ -25,10 +27,11 @@ class EarlyPlan:
     than a few seconds, or its process down, is left to the workers with their full limits.
     """
 
-    def __init__(self, out: OutputFolder, config: ExtractConfig) -> None:
-        """Take the folder, whose manifest is written, and what a video may cost."""
+    def __init__(self, out: OutputFolder, config: ExtractConfig, videos: pa.Table) -> None:
+        """Take the folder, what a video may cost, and the videos (REQUEST) that have no plan."""
         limits = replace(config.limits, timeout_factor=1e-9, timeout_floor_s=_PATIENCE_S)
         self._out = out
+        self._videos = videos
         self._sandbox = Sandbox(replace(config, limits=limits))
         self._plans: list[dict[str, Any]] = []
         self._stop = threading.Event()
@@ -47,7 +50,7 @@ class EarlyPlan:
             commit_log.append(self._out.checkpoint("plan"), self._out.plans, table)
 
     def _run(self) -> None:
-        for batch in worklist.unplanned(self._out).to_batches(max_chunksize=100):
+        for batch in self._videos.to_batches(max_chunksize=100):
             for request in batch.to_pylist():
                 if self._stop.is_set():
                     return

@@ -136,7 +136,7 @@ def _set_data_context(*, verbose: bool) -> None:
     context.op_resource_reservation_enabled = False
     context.target_max_block_size = _MAX_BLOCK_BYTES
     context.target_min_block_size = 1
-    # The newer reader starts a process for each CPU to read footers: 15 CPU seconds to list one small file.
+    # The newer reader starts a process for each CPU to read footers, even those of one small file.
     context.use_datasource_v2 = False
     # Ray's own default puts what needs no GPU on nodes without one as long as those have room; Ray Data's spreads it.
     with warnings.catch_warnings(action="ignore"):  # it warns that it will go after Ray 2.60
