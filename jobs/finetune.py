@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 import time
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, fields, replace
@@ -13,8 +11,7 @@ from typing import Any
 
 import click
 
-from jobs.runtime import LOG, quiet_libraries, ray_cluster, start_logging
-from jobs.runtime import _without_stderr as without_stderr
+from jobs.runtime import LOG, quiet_libraries, ray_cluster, without_stderr
 
 quiet_libraries(verbose="--verbose" in sys.argv)
 
@@ -22,12 +19,12 @@ from dfd_core import storage  # noqa: E402
 from dfd_core.augment import Augmentation  # noqa: E402
 from dfd_core.bundle import CARD_FILENAME, ModelCard, default_scale  # noqa: E402
 from dfd_core.config import PRECISIONS, Sampling  # noqa: E402
-from dfd_core.errors import DfdError, ModelError, OutputError, RequestError  # noqa: E402
+from dfd_core.errors import ModelError, OutputError, RequestError  # noqa: E402
 from dfd_core.labelled_faces import Labelled, open_labelled  # noqa: E402
 from dfd_core.output import OutputFolder  # noqa: E402
 from dfd_core.run_record import RunRecord, versions  # noqa: E402
 from dfd_core.training_settings import CALIBRATIONS, TrainingSettings  # noqa: E402
-from jobs.archive_run import take_folder  # noqa: E402
+from jobs.archive_run import exit_with, is_interrupt, source_name, take_folder  # noqa: E402
 
 DEFAULTS = TrainingSettings()
 
@@ -70,12 +67,7 @@ class FinetuneRequest:
 
     def configuration(self) -> dict[str, Any]:
         """Return what two runs into the same folder must have in common: all but `--epochs`, which is only an end."""
-        source = (
-            self.source
-            if storage.is_remote(self.source)
-            else os.path.abspath(storage.local_path(self.source))
-        )
-        made = {"source": storage.as_text(source), "margin": self.margin, "sampling": self.sampling}
+        made = {"source": source_name(self.source), "margin": self.margin, "sampling": self.sampling}
         return {
             **made,
             **{name: value for name, value in self.settings.to_json().items() if name != "epochs"},
@@ -105,7 +97,7 @@ def run(request: FinetuneRequest) -> int:
             labelled, address = _with_faces(labelled, request)
             _train(stack, out, request, labelled, address, record)
         except BaseException as error:
-            outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "broken"
+            outcome = "interrupted" if is_interrupt(error) else "broken"
             record.end(outcome, wall_s=round(time.monotonic() - started_s, 1), error=storage.one_line(error))
             with suppress(OutputError):
                 record.write(out)
@@ -159,7 +151,6 @@ def _train(
     record: RunRecord,
 ) -> None:
     stack.enter_context(ray_cluster(request.address, verbose=request.verbose))
-    _catch_termination()  # Ray has put its own handler in the place of ours
     with nullcontext() if request.verbose else without_stderr():  # TensorFlow says what it does not find
         from jobs import train_bundle, train_run
 
@@ -254,30 +245,17 @@ def main(**flags: Any) -> None:
     Exit status: 0 the bundle is written; 1 the training failed, and the same command resumes; 2 the request is
     unusable; 130 interrupted, and the same command resumes.
     """
-    start_logging(verbose=flags["verbose"])
-    _catch_termination()
+    exit_with(lambda: _status(flags), verbose=flags["verbose"])
+
+
+def _status(flags: dict[str, Any]) -> int:
     try:
-        sys.exit(run(_request(flags)))
-    except KeyboardInterrupt:
-        LOG.error("Interrupted. The same command resumes.")
-        sys.exit(130)
-    except DfdError as error:
-        LOG.error("%s", error)
-        sys.exit(2)
+        return run(_request(flags))
     except Exception as error:
         if type(error).__name__ not in ("WorkerGroupError", "ControllerError", "TrainingFailedError"):
             raise
         LOG.error("The training failed, and the same command resumes: %s", storage.one_line(error))
-        sys.exit(1)
-
-
-def _catch_termination() -> None:
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+        return 1
 
 
 def _request(flags: dict[str, Any]) -> FinetuneRequest:

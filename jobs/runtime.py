@@ -90,7 +90,7 @@ def _start(address: str, options: dict[str, Any], *, verbose: bool) -> None:
     on_sigterm = signal.getsignal(signal.SIGTERM)
     for attempts_left in reversed(range(_STARTS if address == "local" else 1)):
         try:
-            with nullcontext() if verbose else _without_stderr():
+            with nullcontext() if verbose else without_stderr():
                 ray.init(address=address, **options)
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own in place
@@ -104,7 +104,7 @@ def _start(address: str, options: dict[str, Any], *, verbose: bool) -> None:
 
 
 @contextmanager
-def _without_stderr() -> Iterator[None]:
+def without_stderr() -> Iterator[None]:
     """Keep what Ray's C++ core writes to the standard error file descriptor while it starts from the terminal."""
     sys.stderr.flush()
     kept = os.dup(2)
