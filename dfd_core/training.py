@@ -14,7 +14,7 @@ import difflib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from sklearn.metrics import roc_auc_score
+from tensorflow.compiler.xla.tsl.protobuf.coordination_config_pb2 import CoordinatedJob
+from tensorflow.python.eager import context
 
 from dfd_core.bundle import MODEL_FILENAME, ModelCard
 from dfd_core.errors import ModelError
@@ -34,6 +36,7 @@ from dfd_core.training_settings import HISTORY_FILENAME, LOGS_FOLDER, TrainingSe
 _STATE_FILENAME = "state.json"
 _ARRAYS = ("model", "optimizer", "best")
 _MOVING = ("moving_mean", "moving_variance")
+_MOST_SILENT_MS = 60_000
 _EPSILON = 1e-7  # Keras' own distance of a probability from 0 and 1 in a loss
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
@@ -92,7 +95,24 @@ def prepare_process(*, num_threads: int | None) -> str:
 
 def strategy_for(num_workers: int) -> Any:
     """Return the strategy of this process; more than one worker needs `TF_CONFIG` in the environment."""
-    return tf.distribute.MultiWorkerMirroredStrategy() if num_workers > 1 else tf.distribute.get_strategy()
+    if num_workers == 1:
+        return tf.distribute.get_strategy()
+    _be_patient_with_silent_workers(json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"])
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def _be_patient_with_silent_workers(addresses: Sequence[str]) -> None:
+    """Let a worker be silent for a minute.
+
+    The strategy would end the training after ten seconds, which a machine with more work than CPUs reaches. That a
+    worker has died is Ray Train's to notice. The strategy leaves a service alone that is configured already.
+    """
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader="/job:worker/replica:0/task:0",
+        heartbeat_timeout_in_ms=_MOST_SILENT_MS,
+        coordinated_jobs=[CoordinatedJob(name="worker", num_tasks=len(addresses))],
+    )
 
 
 def training_precision(precision: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -110,25 +111,31 @@ def test_the_validation_figures_are_those_of_scikit_learn():
     assert found["val_auc"] == roc_auc_score(labels, scores)
 
 
+def _ports_that_no_client_takes(count):
+    """Return free ports below those that the system gives to outgoing connections, and beyond Ray's."""
+    free = []
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as attempt, contextlib.suppress(OSError):
+            attempt.bind(("127.0.0.1", port))
+            free.append(port)
+    return free[:count]
+
+
 @pytest.fixture(scope="module")
 def two_workers(tmp_path_factory):
     """What each of two processes found after one step on its half of the batch."""
     out = tmp_path_factory.mktemp("two")
-    with socket.socket() as first, socket.socket() as second:
-        for port in (first, second):
-            port.bind(("127.0.0.1", 0))
-        addresses = [f"127.0.0.1:{port.getsockname()[1]}" for port in (first, second)]
+    addresses = [f"127.0.0.1:{port}" for port in _ports_that_no_client_takes(2)]
     processes = []
     for rank in range(2):
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
         environment = {**os.environ, "TF_CONFIG": json.dumps(task), "TF_USE_LEGACY_KERAS": "1"}
         command = [sys.executable, "-m", "tests.core.two_workers", str(out)]
-        processes.append(
-            subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-        )
-    for process in processes:
-        _, errors = process.communicate(timeout=240)
-        assert process.returncode == 0, errors[-3000:]
+        with (out / f"worker{rank}.log").open("w") as log:
+            processes.append(subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log))
+    codes = [process.wait(timeout=240) for process in processes]
+    said = [(out / f"worker{rank}.log").read_text()[-3000:] for rank in range(2)]
+    assert codes == [0, 0], "\n\n".join(said)
     return [dict(np.load(out / f"worker{rank}.npz")) for rank in range(2)]
 
 
