@@ -6,31 +6,119 @@ pending file to `ID.parquet`. A segment is done when its identifier is in a file
 
 from __future__ import annotations
 
+import posixpath
 import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 
 from dfd_core import storage
 from dfd_core.errors import OutputError
 from dfd_core.output import parquet_files, write_table
 
 _PENDING = ".pending.parquet"
+_MOST_FILES = 1000
+_MERGED_BYTES = 256 << 20
+_DELETING_THREADS = 16
 
 
-def settle(checkpoint: str) -> None:
-    """Delete the pending files whose commit is complete.
+def settle(checkpoint: str, data: str) -> None:
+    """Clear away what ended between the steps of a commit; only while no run writes to the log.
 
-    A rename on an object store is a copy and a deletion; a process that dies between the two leaves both. Taken for
-    pending, the committed data would be deleted.
+    A pending file whose commit is complete is deleted: a rename on an object store is a copy and a deletion, and a
+    process that dies between the two leaves both. A pending file without its commit is deleted with its data.
     """
     fs, path = storage.filesystem(checkpoint)
     names = set(parquet_files(fs, path))
-    for pending in names:
-        if pending.endswith(_PENDING) and pending.removesuffix(_PENDING) + ".parquet" in names:
-            fs.delete_file(pending)
+    pending = {name for name in names if name.endswith(_PENDING)}
+    if not pending:
+        return
+    broken = {
+        name.rpartition("/")[2].removesuffix(_PENDING)
+        for name in pending
+        if name.removesuffix(_PENDING) + ".parquet" not in names
+    }
+    data_fs, data_path = storage.filesystem(data)
+    _delete(data_fs, [file for file in parquet_files(data_fs, data_path) if _commit_of(file) in broken])
+    _delete(fs, sorted(pending))
+
+
+def compact(checkpoint: str, data: str, schema: pa.Schema, *, most_files: int = _MOST_FILES) -> int:
+    """Merge the files of a log into few where there are more than `most_files`; only while no run writes to it.
+
+    The merged rows are committed before their originals go: whoever dies in between leaves rows twice, which every
+    reader counts once.
+
+    Args:
+        checkpoint: The log's identifiers.
+        data: The log's rows.
+        schema: Of the rows; the first column is the identifier.
+        most_files: Commits that are left as they are.
+
+    Returns:
+        The number of commits that were merged; 0 if there are no more than `most_files`.
+
+    Raises:
+        OutputError: A file cannot be read or written.
+    """
+    commits = _data_files(checkpoint, data)
+    if len(commits) <= most_files:
+        return 0
+    fs, folder = storage.filesystem(data)
+    files = sorted(file for group in commits.values() for file in group)
+    name = f"merged_{uuid.uuid4().hex}"
+    ids: list[pa.ChunkedArray] = []
+    try:
+        merged = ds.dataset(files, schema=schema, filesystem=fs, format="parquet")
+        for number, part in enumerate(_large_tables(merged)):
+            pq.write_table(
+                part,
+                posixpath.join(folder, f"{name}-{number:05d}.parquet"),
+                filesystem=fs,
+                compression="zstd",
+            )
+            ids.append(part.column(0))
+        column = schema.field(0)
+        chunks = [chunk for array in ids for chunk in array.chunks]
+        write_table(
+            storage.join(checkpoint, f"{name}.parquet"),
+            pa.table({column.name: pa.chunked_array(chunks, column.type)}),
+        )
+        checkpoint_fs, checkpoint_folder = storage.filesystem(checkpoint)
+        _delete(checkpoint_fs, [posixpath.join(checkpoint_folder, f"{commit}.parquet") for commit in commits])
+        _delete(fs, files)
+    except (OSError, pa.ArrowException) as error:
+        raise OutputError(f"The files of {data} cannot be merged: {storage.one_line(error)}") from error
+    return len(commits)
+
+
+def _large_tables(rows: ds.Dataset) -> Iterator[pa.Table]:
+    """Yield `rows` in tables of some hundred megabytes, the last one less."""
+    held: list[pa.RecordBatch] = []
+    held_bytes = 0
+    for batch in rows.to_batches():
+        held.append(batch)
+        held_bytes += batch.nbytes
+        if held_bytes >= _MERGED_BYTES:
+            yield pa.Table.from_batches(held)
+            held, held_bytes = [], 0
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _delete(fs: pafs.FileSystem, files: Sequence[str]) -> None:
+    """Delete `files`, those of an object store many at a time, since each is a request."""
+    if isinstance(fs, pafs.LocalFileSystem):
+        for file in files:
+            fs.delete_file(file)
+        return
+    with ThreadPoolExecutor(_DELETING_THREADS) as pool:
+        list(pool.map(fs.delete_file, files))
 
 
 def committed(checkpoint: str, id_column: str) -> pa.Array:
@@ -98,10 +186,14 @@ def _data_files(checkpoint: str, data: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {name.removesuffix(".parquet"): [] for name in names}
     fs, path = storage.filesystem(data)
     for file in parquet_files(fs, path):
-        commit = file.rpartition("/")[2].rpartition("-")[0]
+        commit = _commit_of(file)
         if commit in found:
             found[commit].append(file)
     return found
+
+
+def _commit_of(data_file: str) -> str:
+    return data_file.rpartition("/")[2].rpartition("-")[0]
 
 
 def _ids(fs: pafs.FileSystem, files: list[str], id_column: str) -> pa.Array:

@@ -1,7 +1,8 @@
 """Classifiers: build, save and load them, and turn one into a fast predictor. The only importer of TensorFlow.
 
 Loading never runs code from a model file: `bundle.check_model_file` refuses everything but plain Keras layers before
-Keras sees the file.
+Keras sees the file. Keras is imported where a model is built or read: a predictor of a kept graph does without, and
+starts seconds earlier.
 
 A predictor does not call Keras. It traces the model once, freezes its weights into the graph, folds what follows a
 convolution (batch normalisation, scales, biases) into its weights, lowers the precision where that was asked for,
@@ -22,14 +23,13 @@ import socket
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from dfd_core.bundle import (
     MODEL_FILENAME,
@@ -44,15 +44,14 @@ from dfd_core.bundle import (
 from dfd_core.calibration import Calibration
 from dfd_core.config import PRECISIONS
 from dfd_core.errors import ModelError
+from dfd_core.graph_cache import KeptGraph
 from dfd_core.preprocess import SCALE_STEPS, check_crops
-from dfd_core.small_resnet import small_resnet
 
 DOWNLOAD_TIMEOUT_S = 10.0
 
 _INPUT = "crops"
 _OUTPUT = "raw_outputs"
 _GRAPH_VERSION = 1  # raise it whenever a model's finished graph changes
-_MAX_KEPT_GRAPHS = 4
 _MAX_GRAPH_BYTES = (1 << 31) - (64 << 20)  # a protocol buffer holds at most 2 GiB
 
 
@@ -80,6 +79,8 @@ def build_classifier(
     Raises:
         ModelError: The backbone is unknown, does not take this size, or the weights cannot be had or do not fit.
     """
+    import keras
+
     name = canonical_backbone(backbone)
     file = None if weights is None or weights == "imagenet" else _weights_file(weights)
     classifier_file = file if file is not None and file.suffix == ".keras" else None
@@ -106,7 +107,7 @@ def save_bundle(model: Any, card: ModelCard, folder: str | os.PathLike[str]) -> 
         written = Path(beside) / MODEL_FILENAME
         model.save(written)
         versions = {
-            "keras": keras.__version__,
+            "keras": version("keras"),
             "tensorflow": tf.__version__,
             "python": platform.python_version(),
         }
@@ -126,6 +127,8 @@ def load_model(source: ModelSource) -> Any:
     """
     if source.backbone is not None:
         return build_classifier(source.backbone, input_size=source.card.input_size, weights=None)
+    import keras
+
     assert source.path is not None
     check_model_file(source.path, source.card.sha256)
     with _as_model_error(f"Keras cannot load {source.path}"):
@@ -194,8 +197,9 @@ def load_predictor(
         num_threads: CPU threads for this process; None for one a core. It must be set by the first use of
             TensorFlow in the process.
         cache_dir: Where to keep finished graphs (half or all of the model's size each, the last few of them), which
-            saves building the model next time; None to keep none. Whoever can write there decides what runs here,
-            so it must be the user's own.
+            saves building the model next time; None to keep none. Of several processes that want the same graph
+            one builds it and the others wait. Whoever can write there decides what runs here: see
+            `graph_cache.private_folder`.
 
     Raises:
         ModelError: The model cannot be loaded, or does not turn one image into one or two numbers.
@@ -208,12 +212,15 @@ def load_predictor(
         raise ValueError(f"Expected a batch_size of at least 1. Received: {batch_size}")
     device = _prepare_device(num_threads)
     chosen = _auto_precision(device) if precision == "auto" else precision
-    cached = None if cache_dir is None else Path(cache_dir) / f"{_cache_key(source, chosen)}.pb"
-    graph_def = None if cached is None else _read_graph(cached, source)
-    if graph_def is None:
-        graph_def = _rewritten(_traced(load_model(source), source.card), chosen)
-        if cached is not None:
-            _keep_graph(graph_def, cached)
+    kept = None if cache_dir is None else KeptGraph(cache_dir, _cache_key(source, chosen))
+    with contextlib.nullcontext() if kept is None else kept.mine_alone():
+        graph_def = None if kept is None else kept.read()
+        if graph_def is None:
+            graph_def = _rewritten(_traced(load_model(source), source.card), chosen)
+            if kept is not None:
+                kept.write(graph_def)
+        elif source.path is not None:
+            check_model_file(source.path, source.card.sha256)
     return Predictor(source.card, chosen, device, batch_size, _compiled(graph_def, num_threads))
 
 
@@ -282,6 +289,8 @@ def _weights_file(weights: str | os.PathLike[str]) -> Path:
 def _build_backbone(name: str, input_size: int, weights: str | os.PathLike[str] | None) -> Any:
     if name in OWN_BACKBONES:
         return _build_small_resnet(input_size, weights)
+    import keras
+
     constructors = {
         key.lower(): value for key, value in vars(keras.applications).items() if inspect.isfunction(value)
     }
@@ -301,6 +310,8 @@ def _build_backbone(name: str, input_size: int, weights: str | os.PathLike[str] 
 def _build_small_resnet(input_size: int, weights: str | os.PathLike[str] | None) -> Any:
     if weights == "imagenet":
         raise ModelError("small_resnet has no ImageNet weights; pass `--weights none` or `--weights PATH`")
+    from dfd_core.small_resnet import small_resnet
+
     body = small_resnet(input_size=input_size)
     if weights is not None:
         with _as_model_error(f"The weights in {weights} do not fit small_resnet"):
@@ -377,36 +388,11 @@ def _cache_key(source: ModelSource, precision: str) -> str:
     """Return what decides a finished graph, hashed."""
     card = source.card
     preprocessing = (card.input_size, card.color, card.scale, card.mean, card.std, len(card.classes))
-    versions = (_GRAPH_VERSION, tf.__version__, keras.__version__)
+    versions = (_GRAPH_VERSION, tf.__version__, version("keras"))
     text = repr(
         (source.backbone or card.sha256 or sha256_of(str(source.path)), preprocessing, precision, versions)
     )
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _read_graph(path: Path, source: ModelSource) -> Any:
-    """Return the kept GraphDef, or None; the model's file is checked all the same."""
-    try:
-        graph_def = tf.compat.v1.GraphDef.FromString(path.read_bytes())
-    except (OSError, DecodeError):
-        return None
-    if source.path is not None:
-        check_model_file(source.path, source.card.sha256)
-    with contextlib.suppress(OSError):
-        os.utime(path)  # used just now
-    return graph_def
-
-
-def _keep_graph(graph_def: Any, path: Path) -> None:
-    """Write a graph beside and rename it; drop all but the last used. A cache that cannot be written is none."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".graph-", delete=False) as file:
-            file.write(graph_def.SerializeToString())
-        os.replace(file.name, path)
-        kept = sorted(path.parent.glob("*.pb"), key=lambda entry: entry.stat().st_mtime, reverse=True)
-        for old in kept[_MAX_KEPT_GRAPHS:]:
-            old.unlink()
 
 
 @dataclasses.dataclass(slots=True)

@@ -62,6 +62,16 @@ class OutputFolder:
         return storage.join(self.root, "plan", "segments")
 
     @property
+    def open_segments(self) -> str:
+        """Those of `segment_list` that a resumed run has left to do."""
+        return storage.join(self.root, "plan", "open_segments")
+
+    @property
+    def open_videos(self) -> str:
+        """The REQUEST rows of the videos that this run has left to plan."""
+        return storage.join(self.root, "plan", "open_videos.parquet")
+
+    @property
     def results(self) -> str:
         """The log of SEGMENT_RESULT rows; grows only."""
         return storage.join(self.root, "segments")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -121,6 +122,7 @@ class RunRecord:
         num_cpus: int,
         extract_s: float,
         score_busy_share: float | None,
+        start_s: Mapping[str, float],
     ) -> None:
         """Note how fast the segments of this attempt went, start-up of the workers and the model included.
 
@@ -130,6 +132,7 @@ class RunRecord:
             num_cpus: CPUs of the cluster.
             extract_s: Worker seconds of extraction.
             score_busy_share: Share of the score actors' time in which they scored; None without such.
+            start_s: Seconds from the start of the command until this and that was there.
         """
         self.values["throughput"] = {
             "segments": work.num_open,
@@ -139,6 +142,7 @@ class RunRecord:
             "segments_per_wall_s": round(work.num_open / wall_s, 3),
             "num_cpus": num_cpus,
             "extract_busy_share": round(extract_s / (wall_s * num_cpus), 3),
+            "start_s": {name: round(seconds, 1) for name, seconds in start_s.items()},
         }
         if score_busy_share is not None:
             self.values["throughput"]["score_busy_share"] = round(score_busy_share, 3)

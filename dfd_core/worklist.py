@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -14,7 +15,8 @@ from dfd_core import commit_log, storage
 from dfd_core.output import OutputFolder, dataset, read_table, replace_table, write_table
 from dfd_core.schemas import ATTEMPTS, FACE_RUN, MANIFEST, REQUEST, SEGMENT, VIDEO_PLAN, VIDEOS
 
-_LARGEST_BLOCK_ROWS = 8
+_LARGEST_BLOCK_ROWS = 64
+_BLOCK_FOOTAGE_S = 300.0
 _BLOCKS_PER_CPU = 8
 _BLOCK_PICTURES = 512
 _READS_OF_A_GROUP = 32
@@ -35,6 +37,7 @@ class Worklist:
         open_segments: For each video with more than one segment left, by `plan_key`, how many are left.
         footage_s: Seconds of video that are left.
         block_rows: Segments that one task takes.
+        address: Where the segments that are left are listed.
     """
 
     num_videos: int
@@ -45,6 +48,7 @@ class Worklist:
     open_segments: dict[str, int]
     footage_s: float
     block_rows: int
+    address: str
 
     @property
     def num_open(self) -> int:
@@ -118,7 +122,7 @@ def list_segments(out: OutputFolder, *, num_cpus: int, runs: pa.Table | None = N
     """Write the segments of the present manifest and return what of them is left to do.
 
     Long segments come first and are dealt out over the blocks like cards, so that blocks cost about the same and the
-    last ones to finish are short.
+    last ones to finish are short. What a resumed run has left is written once more, beside.
 
     Args:
         out: The output folder; every video of its manifest is planned.
@@ -142,46 +146,59 @@ def list_segments(out: OutputFolder, *, num_cpus: int, runs: pa.Table | None = N
                    plan_key || '-' || printf('%05d', position) AS segment_id
             FROM manifest JOIN plans USING (plan_key)"""
         )
-        num_segments = _one(
-            db, "SELECT coalesce(sum(len(segments)), 0) FROM manifest JOIN plans USING (plan_key)"
-        )[0]
-        share = num_segments // (max(1, num_cpus) * _BLOCKS_PER_CPU)
-        if runs is None:
-            block_rows = max(1, min(_LARGEST_BLOCK_ROWS, share))
-            replace_table(out.segment_list, _segments(db, math.ceil(num_segments / block_rows)), SEGMENT)
-        else:
+        db.execute("CREATE TEMP VIEW left_over AS SELECT * FROM cut ANTI JOIN committed USING (segment_id)")
+        if runs is not None:
             db.register("runs", runs)
-            block_rows = max(1, min(_segments_of_block(runs), share))
-            replace_table(out.segment_list, _face_runs(db), FACE_RUN)
-        return _worklist(db, out, block_rows)
+        num_segments, num_open, footage_s = _one(db, _TOTALS)
+        largest = _segments_of_footage(num_open, footage_s) if runs is None else _segments_of_pictures(runs)
+        block_rows = max(1, min(largest, num_open // (max(1, num_cpus) * _BLOCKS_PER_CPU)))
+        schema, listed = (SEGMENT, _segments) if runs is None else (FACE_RUN, _face_runs)
+        replace_table(out.segment_list, listed(db, "cut", math.ceil(num_segments / block_rows)), schema)
+        if num_open < num_segments:
+            blocks = math.ceil(num_open / block_rows)
+            replace_table(out.open_segments, listed(db, "left_over", blocks), schema)
+        return _worklist(db, out, num_segments, num_open, footage_s, block_rows)
 
 
-def _segments_of_block(runs: pa.Table) -> int:
+_TOTALS = """
+    SELECT (SELECT coalesce(sum(len(segments)), 0) FROM manifest JOIN plans USING (plan_key)),
+           count(*), coalesce(sum(coalesce(segment.end_s, duration_s, 0) - segment.start_s), 0)
+    FROM left_over"""
+
+
+def _segments_of_footage(num_segments: int, footage_s: float) -> int:
+    """Return how many segments a task takes at most: some minutes of video, which is what a lost task costs."""
+    if footage_s <= 0:
+        return _LARGEST_BLOCK_ROWS
+    return max(1, min(_LARGEST_BLOCK_ROWS, int(_BLOCK_FOOTAGE_S * num_segments / footage_s)))
+
+
+def _segments_of_pictures(runs: pa.Table) -> int:
     """Return how many segments hold a block's pictures, or more, so that no row group is read too often."""
     num_pictures = max(1, pc.sum(runs.column("num_frames")).as_py() or 0)
     largest_group = pc.max(runs.column("group_rows")).as_py() or 0
     return max(int(_BLOCK_PICTURES * runs.num_rows // num_pictures), int(largest_group // _READS_OF_A_GROUP))
 
 
-def _face_runs(db: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
+def _face_runs(db: duckdb.DuckDBPyConnection, source: str, _: int) -> Iterator[pa.Table]:
     reader = db.sql(
         f"""
         SELECT segment_id, plan_key, uri, fps, duration_s, segment.start_s, segment.end_s, segment.frame_indices,
                segment.frame_pts, segment.frame_times_s, {", ".join(f'runs."{name}"' for name in _OF_RUN)}
-        FROM cut JOIN runs USING (plan_key, position) ORDER BY runs."table", first_row
+        FROM {source} JOIN runs USING (plan_key, position) ORDER BY runs."table", first_row
         """
     ).to_arrow_reader(_BATCH_ROWS)
     for batch in reader:
         yield pa.Table.from_batches([batch]).cast(FACE_RUN)
 
 
-def _segments(db: duckdb.DuckDBPyConnection, num_blocks: int) -> Iterator[pa.Table]:
+def _segments(db: duckdb.DuckDBPyConnection, source: str, num_blocks: int) -> Iterator[pa.Table]:
     reader = db.sql(
         f"""
         WITH ranked AS (
             SELECT *, row_number() OVER (
                 ORDER BY coalesce(segment.end_s, duration_s, 0) - segment.start_s DESC, manifest_row, position) - 1 AS rank
-            FROM cut)
+            FROM {source})
         SELECT segment_id, plan_key, uri, fps, duration_s,
                segment.start_s, segment.end_s, segment.frame_indices, segment.frame_pts, segment.frame_times_s
         FROM ranked ORDER BY rank % {max(1, num_blocks)}, rank
@@ -191,33 +208,35 @@ def _segments(db: duckdb.DuckDBPyConnection, num_blocks: int) -> Iterator[pa.Tab
         yield pa.Table.from_batches([batch]).cast(SEGMENT)
 
 
-def _worklist(db: duckdb.DuckDBPyConnection, out: OutputFolder, block_rows: int) -> Worklist:
-    db.register("listed", dataset(out.segment_list, SEGMENT))
-    num_videos, num_unopened, num_segments, num_committed, footage_s = _one(
+def _worklist(
+    db: duckdb.DuckDBPyConnection,
+    out: OutputFolder,
+    num_segments: int,
+    num_open: int,
+    footage_s: float,
+    block_rows: int,
+) -> Worklist:
+    num_videos, num_unopened, num_unfinished = _one(
         db,
         """
         SELECT (SELECT count(*) FROM manifest),
                (SELECT count(*) FROM manifest JOIN plans USING (plan_key) WHERE len(segments) = 0),
-               (SELECT count(*) FROM listed),
-               (SELECT count(*) FROM listed SEMI JOIN committed USING (segment_id)),
-               (SELECT coalesce(sum(coalesce(end_s, duration_s, 0) - start_s), 0)
-                FROM listed ANTI JOIN committed USING (segment_id))
+               (SELECT count(DISTINCT plan_key) FROM left_over)
         """,
     )
-    left = db.sql(
-        "SELECT plan_key, count(*) FROM listed ANTI JOIN committed USING (segment_id) GROUP BY 1"
-    ).fetchall()
+    several = db.sql("SELECT plan_key, count(*) FROM left_over GROUP BY 1 HAVING count(*) > 1").fetchall()
     return Worklist(
         num_videos=num_videos,
         num_unopened=num_unopened,
         num_segments=num_segments,
-        num_committed=num_committed,
-        done_videos=num_videos - len(left),
-        open_segments={key: count for key, count in left if count > 1},
+        num_committed=num_segments - num_open,
+        done_videos=num_videos - num_unfinished,
+        open_segments=dict(several),
         footage_s=footage_s,
         block_rows=block_rows,
+        address=out.segment_list if num_open == num_segments else out.open_segments,
     )
 
 
-def _one(db: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
+def _one(db: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
     return tuple(db.sql(query).fetchall()[0])

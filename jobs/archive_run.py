@@ -22,10 +22,11 @@ from dfd_core.aggregate import Counts
 from dfd_core.config import ExtractConfig, Limits
 from dfd_core.errors import ERROR_KINDS, DfdError, OutputError, RequestError
 from dfd_core.face_source import FaceSource, commit_plans
-from dfd_core.output import OutputFolder
+from dfd_core.output import OutputFolder, write_table
 from dfd_core.run_record import RunRecord
+from dfd_core.schemas import VIDEO_PLAN
 from jobs.early_plan import EarlyPlan
-from jobs.runtime import LOG, is_local, ray_cluster, start_logging
+from jobs.runtime import LOG, is_local, ray_cluster, since_start_s, start_logging
 
 LIMITS = Limits()
 
@@ -54,12 +55,15 @@ class Cluster:
         self._stack = stack
         self._request = request
         self._started = False
+        self.ready_s = 0.0
+        """Seconds from the start of the command until Ray was there; 0.0 before."""
 
     def start(self) -> None:
         """Start or connect, once."""
         if not self._started:
             self._stack.enter_context(ray_cluster(self._request.address, verbose=self._request.verbose))
             self._started = True
+            self.ready_s = since_start_s()
 
     @property
     def num_cpus(self) -> int:
@@ -87,14 +91,16 @@ class Attempt:
         LOG.info("Opening %s videos", f"{videos.num_rows:,}")
         with EarlyPlan(self.out, config, videos) if is_local(self.request.address) else nullcontext():
             self.cluster.start()
-        num_left = worklist.unplanned(self.out).num_rows
-        if not num_left:
+        left = worklist.unplanned(self.out)
+        if not left.num_rows:
             return
+        write_table(self.out.open_videos, left)
         from jobs import stages
 
         num_cpus = self.cluster.num_cpus
-        dataset = stages.build_plan(self.out, config, num_videos=num_left, num_cpus=num_cpus)
+        dataset = stages.build_plan(self.out, config, num_videos=left.num_rows, num_cpus=num_cpus)
         stages.write(dataset, self.out.plans, num_cpus=num_cpus)
+        commit_log.compact(self.out.checkpoint("plan"), self.out.plans, VIDEO_PLAN)
 
     def plan_pictures(self, source: FaceSource) -> pa.Table:
         """Take over the plan of a source of pictures, and return its runs (`face_source.RUNS`)."""
@@ -104,8 +110,8 @@ class Attempt:
 
     def _begin(self, table: pa.Table) -> pa.Table:
         """Check the log, and write and return the manifest that this run reads."""
-        for stage in ("plan", "segments"):
-            commit_log.settle(self.out.checkpoint(stage))
+        commit_log.settle(self.out.checkpoint("plan"), self.out.plans)
+        commit_log.settle(self.out.checkpoint("segments"), self.out.results)
         commit_log.refuse_damage(self.out.checkpoint("plan"), self.out.plans, "plan_key")
         commit_log.refuse_damage(self.out.checkpoint("segments"), self.out.results, "segment_id")
         table = worklist.with_attempts(self.out, table, retry_kinds=self.request.retry_kinds)
@@ -133,6 +139,7 @@ class Attempt:
             "%s segments to do, %s done before%s", f"{work.num_open:,}", f"{work.num_committed:,}", footage
         )
         started_s = time.monotonic()
+        start_s = {"ray": self.cluster.ready_s, "planned": since_start_s()}
         num_cpus = self.cluster.num_cpus
         with Progress(work, waits_for=waits_for) as progress:
             dataset = build(num_cpus=num_cpus, tally=progress.tally)
@@ -144,6 +151,7 @@ class Attempt:
             num_cpus=num_cpus,
             extract_s=progress.extract_s,
             score_busy_share=progress.busy_share,
+            start_s=start_s | {name: since_start_s(at) for name, at in progress.first_at.items()},
         )
         return progress.model
 

@@ -114,7 +114,7 @@ def _extract(attempt: Attempt, config: ExtractConfig, png: str | None) -> Counts
     def build(*, num_cpus: int, tally: Any) -> Any:
         from jobs import stages
 
-        return stages.build_pictures(out, config, block_rows=work.block_rows, tally=tally)
+        return stages.build_pictures(out, config, work=work, tally=tally)
 
     attempt.run_segments(work, build)
     counts = finish_faces(out)

@@ -35,11 +35,13 @@ class Tally:
             "busy_s": 0.0,
             "actor_s": 0.0,
             "extract_s": 0.0,
+            "first_at": {},
         }
 
     def loaded(self, precision: str, device: str) -> None:
         """Note how the model runs."""
         self._state["model"] = {"precision": precision, "device": device}
+        self._state["first_at"].setdefault("model", time.time())
 
     def scored(self, busy_s: float, actor_s: float) -> None:
         """Note that a score actor worked for `busy_s` of the last `actor_s` seconds."""
@@ -54,6 +56,7 @@ class Tally:
         seconds: Mapping[str, float],
     ) -> None:
         """Count a block of results; a video is done with its last segment."""
+        self._state["first_at"].setdefault("first_result", time.time())
         num_videos = self._state["videos"]
         for key in plan_keys:
             self._open[key] = self._open.get(key, 1) - 1
@@ -87,6 +90,8 @@ class Progress:
         """Of the time that score actors were there, the share in which they had something to score."""
         self.extract_s = 0.0
         """Worker seconds that went into extraction."""
+        self.first_at: dict[str, float] = {}
+        """When the first model was loaded and the first result was there, seconds on this machine's clock."""
         self._work = work
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -115,6 +120,7 @@ class Progress:
             return None
         self.model = state["model"] or self.model
         self.extract_s = state["extract_s"]
+        self.first_at = state["first_at"]
         self.busy_share = state["busy_s"] / state["actor_s"] if state["actor_s"] else None
         return state
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -19,6 +20,12 @@ LOG = logging.getLogger("dfd")
 _MAX_BLOCK_BYTES = 64 << 20
 _OBJECT_STORE_BYTES = 2 << 30
 _STARTS = 3
+_STARTED_S = time.time()
+
+
+def since_start_s(now_s: float | None = None) -> float:
+    """Return the seconds from the start of this command to now, or to `now_s` on this machine's clock."""
+    return (time.time() if now_s is None else now_s) - _STARTED_S
 
 
 def quiet_libraries(*, verbose: bool) -> None:

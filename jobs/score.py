@@ -14,7 +14,7 @@ from jobs.runtime import LOG, quiet_libraries
 
 quiet_libraries(verbose="--verbose" in sys.argv)
 
-from dfd_core import manifest, storage, worklist  # noqa: E402
+from dfd_core import commit_log, manifest, storage, worklist  # noqa: E402
 from dfd_core.aggregate import Counts, finish  # noqa: E402
 from dfd_core.bundle import ModelCard, resolve_model  # noqa: E402
 from dfd_core.config import PRECISIONS, Aggregation, ExtractConfig, Limits, Sampling, as_json  # noqa: E402
@@ -22,6 +22,7 @@ from dfd_core.errors import RequestError  # noqa: E402
 from dfd_core.estimate import compared, spent  # noqa: E402
 from dfd_core.face_source import FaceSource, read_face_source  # noqa: E402
 from dfd_core.output import OutputFolder  # noqa: E402
+from dfd_core.schemas import SEGMENT_RESULT  # noqa: E402
 from jobs.archive_run import (  # noqa: E402
     Attempt,
     archive_options,
@@ -224,13 +225,14 @@ def _score(
             model=request.model,
             precision=request.precision,
             raw=request.raw,
-            block_rows=work.block_rows,
+            work=work,
             pools=request.pools,
             of_pictures=runs is not None,
             **placed,
         )
 
     record.values["model"] |= attempt.run_segments(work, build, waits_for="the model") or {}
+    commit_log.compact(out.checkpoint("segments"), out.results, SEGMENT_RESULT)
     counts = finish(out, aggregation=request.aggregation, threshold=card.threshold, model_id=card.model_id)
     record.tables(counts, request.aggregation)
     if predicted := record.values.get("estimate"):

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
-from ray.data.checkpoint import CheckpointConfig
+from ray.data.checkpoint import CheckpointConfig, CheckpointManager
 from ray.util.annotations import RayDeprecationWarning
 
 from dfd_core import storage
@@ -22,25 +22,23 @@ from dfd_core.face_reading import pictures_of
 from dfd_core.output import OutputFolder
 from dfd_core.sandbox import Sandbox
 from dfd_core.schemas import SEGMENT_PICTURES, VIDEO_PLAN, face_crops, to_table
+from dfd_core.worklist import Worklist
 from jobs import metrics
 from jobs.pools import Pools
 from jobs.runtime import cluster_limits, plain_errors
 
-_PLAN_BLOCK_ROWS = 64
+_PLAN_BLOCK_ROWS = 256
 _CPUS_PER_WRITER = 8
 _CROPS_OF_A_TABLE = 128
 _POOLS = Pools()
 
 
 def build_plan(out: OutputFolder, config: ExtractConfig, *, num_videos: int, num_cpus: int) -> Dataset:
-    """Return the lazy dataset manifest → plan; `write` of it commits each video's plan once."""
+    """Return the lazy dataset videos to open → plan; `write` of it commits each video's plan once."""
     rows = max(1, min(_PLAN_BLOCK_ROWS, num_videos // (_most_cpus(num_cpus) * 4)))
     _commit_by("plan_key", out.checkpoint("plan"))
-    fs, path = storage.filesystem(out.manifest)
-    return (
-        ray.data.read_parquet(path, filesystem=fs, columns=["plan_key", "uri"], num_cpus=0.1)
-        .repartition(target_num_rows_per_block=rows)
-        .map_batches(plan_block, batch_size=None, fn_kwargs={"config": config}, **_ARROW)  # 1 video : 1 plan
+    return _listed(out.open_videos, rows).map_batches(  # 1 video : 1 plan
+        plan_block, batch_size=None, fn_kwargs={"config": config}, **_ARROW
     )
 
 
@@ -48,9 +46,9 @@ def build_score(
     out: OutputFolder,
     config: ExtractConfig,
     *,
+    work: Worklist,
     model: str,
     precision: str,
-    block_rows: int,
     num_cpus: int,
     tally: Any,
     pools: Pools = _POOLS,
@@ -62,11 +60,11 @@ def build_score(
     The faces are cut out of videos, or read where the segments are runs of pictures (FACE_RUN).
     """
     actors = _actors(pools, num_cpus)
-    score_rows = block_rows if "num_gpus" in actors else None  # Ray wants a number where there is a GPU
+    score_rows = work.block_rows if "num_gpus" in actors else None  # Ray wants a number where there is a GPU
     with warnings.catch_warnings():
         # Ray 2.60 says that 2.64 will not take a scheduling strategy.
         warnings.simplefilter("ignore", RayDeprecationWarning)
-        crops = _segments(out, block_rows).map_batches(  # 1 segment : 1 row of crops
+        crops = _segments(out, work).map_batches(  # 1 segment : 1 row of crops
             crop_block if of_pictures else extract_block,
             batch_size=None,
             fn_kwargs={"config": config},
@@ -89,18 +87,23 @@ def build_score(
         )
 
 
-def build_pictures(out: OutputFolder, config: ExtractConfig, *, block_rows: int, tally: Any) -> Dataset:
+def build_pictures(out: OutputFolder, config: ExtractConfig, *, work: Worklist, tally: Any) -> Dataset:
     """Return the lazy dataset segments → pictures of faces; `write` of it commits each segment's once."""
-    return _segments(out, block_rows).map_batches(  # 1 segment : 1 row of pictures
+    return _segments(out, work).map_batches(  # 1 segment : 1 row of pictures
         extract_block, batch_size=None, fn_kwargs={"config": config, "tally": tally}, **_ARROW
     )
 
 
-def _segments(out: OutputFolder, block_rows: int) -> Dataset:
+def _segments(out: OutputFolder, work: Worklist) -> Dataset:
     _commit_by("segment_id", out.checkpoint("segments"))
-    fs, path = storage.filesystem(out.segment_list)
-    listed = ray.data.read_parquet(path, filesystem=fs, num_cpus=0.1)
-    return listed.repartition(target_num_rows_per_block=block_rows)
+    return _listed(work.address, work.block_rows)
+
+
+def _listed(address: str, block_rows: int) -> Dataset:
+    fs, path = storage.filesystem(address)
+    return ray.data.read_parquet(path, filesystem=fs, num_cpus=0.1).repartition(
+        target_num_rows_per_block=block_rows
+    )
 
 
 def write(dataset: Dataset, folder: str, *, num_cpus: int) -> None:
@@ -126,10 +129,24 @@ def _most_cpus(num_cpus: int) -> int:
     return max(num_cpus, int(cluster_limits()["CPU"]))
 
 
+class _NothingToSkip(CheckpointManager):
+    """What is committed is left out of the lists that the pipelines read, where DuckDB does it in a second.
+
+    Ray Data would read the whole log through a pipeline of its own and start actors that hold all identifiers.
+    """
+
+    def load_checkpoint(self, *_: Any, **__: Any) -> tuple[None, int]:
+        return None, 0
+
+
 def _commit_by(id_column: str, folder: str) -> None:
     fs, path = storage.filesystem(folder)
     DataContext.get_current().checkpoint_config = CheckpointConfig(
-        id_column, path, delete_checkpoint_on_success=False, override_filesystem=fs
+        id_column,
+        path,
+        delete_checkpoint_on_success=False,
+        override_filesystem=fs,
+        checkpoint_manager_cls=_NothingToSkip,
     )
 
 
@@ -215,11 +232,15 @@ class ScoreBlock:
     ) -> None:
         """Load the model; a failure ends the job with its message. Only a `tally` hears of what is scored."""
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # TensorFlow leaves Keras alone until it is needed
         from dfd_core.bundle import resolve_model
+        from dfd_core.graph_cache import private_folder
         from dfd_core.model import load_predictor
 
         source = resolve_model(storage.local_copy(model), raw=raw)
-        self._predict = load_predictor(source, precision=precision, batch_size=batch_size)
+        self._predict = load_predictor(
+            source, precision=precision, batch_size=batch_size, cache_dir=private_folder()
+        )
         self._crop_px = crop_px
         self._tally = tally
         self._free_since_s = time.monotonic()

@@ -51,10 +51,73 @@ def test_an_interrupted_write_is_no_damage(log):
     assert len(commit_log.committed(str(log[0]), "segment_id")) == 6
 
 
-def test_a_pending_file_whose_commit_is_complete_is_removed_and_no_other(log):
+def test_what_ended_within_a_commit_is_cleared_away(log):
     ids = pa.table({"segment_id": ["s1-0", "s1-1"]})
-    write_table(str(log[0] / "run_1.pending.parquet"), ids)
-    write_table(str(log[0] / "run_3.pending.parquet"), ids)
-    commit_log.settle(str(log[0]))
-    assert sorted(path.name for path in log[0].glob("*.pending.parquet")) == ["run_3.pending.parquet"]
+    write_table(str(log[0] / "run_1.pending.parquet"), ids)  # committed, and not yet renamed away
+    write_table(str(log[0] / "run_3.pending.parquet"), ids)  # never committed
+    write_table(str(log[1] / "run_3-0.parquet"), ids)
+    commit_log.settle(str(log[0]), str(log[1]))
+    assert sorted(path.name for path in log[0].iterdir()) == [f"run_{n}.parquet" for n in range(3)]
+    assert sorted(path.name for path in log[1].iterdir()) == [f"run_{n}-0.parquet" for n in range(3)]
+    refuse(log)
+
+
+SCHEMA = pa.schema([("segment_id", pa.string()), ("value", pa.int64())])
+
+
+def rows_of(log):
+    table = commit_log.rows(str(log[0]), str(log[1]), SCHEMA).to_table().sort_by("segment_id")
+    return table.to_pylist()
+
+
+def compact(log, most_files):
+    return commit_log.compact(str(log[0]), str(log[1]), SCHEMA, most_files=most_files)
+
+
+def test_many_files_become_few_with_the_same_rows(log):
+    ids = pa.table({"segment_id": ["stray"], "value": [9]})
+    write_table(str(log[1] / "run_7-0.parquet"), ids)  # never committed: stays what it is, and out
+    before = rows_of(log)
+    assert len(before) == 6
+    assert compact(log, 3) == 0
+    assert compact(log, 2) == 3
+    assert rows_of(log) == before
+    assert len(list(log[0].iterdir())) == 1
+    assert len(list(log[1].iterdir())) == 2
+    refuse(log)
+    write_table(str(log[0] / "run_8.parquet"), ids.select([0]))
+    write_table(str(log[1] / "run_8-0.parquet"), ids)
+    assert compact(log, 1) == 2
+    assert len(rows_of(log)) == 7
+    refuse(log)
+
+
+@pytest.mark.parametrize("step", range(1, 9))
+def test_a_merge_that_is_cut_off_at_any_step_loses_nothing(log, monkeypatch, step):
+    before = rows_of(log)
+    taken = []
+
+    def counted(work):
+        def run(*arguments, **options):
+            taken.append(work)
+            if len(taken) == step:
+                raise KeyboardInterrupt
+            return work(*arguments, **options)
+
+        return run
+
+    monkeypatch.setattr(commit_log.pq, "write_table", counted(commit_log.pq.write_table))
+    monkeypatch.setattr(commit_log, "write_table", counted(commit_log.write_table))
+    monkeypatch.setattr(
+        commit_log, "_delete", lambda fs, files: [counted(fs.delete_file)(file) for file in files]
+    )
+    with pytest.raises(KeyboardInterrupt):
+        compact(log, 2)
+    monkeypatch.undo()
+    unique = {row["segment_id"]: row for row in rows_of(log)}
+    assert sorted(unique) == [row["segment_id"] for row in before]
+    refuse(log)
+    commit_log.settle(str(log[0]), str(log[1]))
+    compact(log, 0)
+    assert {row["segment_id"]: row for row in rows_of(log)} == unique
     refuse(log)
