@@ -15,8 +15,8 @@ from dfd_core import commit_log, storage
 from dfd_core.output import OutputFolder, dataset, read_table, replace_table, write_table
 from dfd_core.schemas import ATTEMPTS, FACE_RUN, MANIFEST, REQUEST, SEGMENT, VIDEO_PLAN, VIDEOS
 
-_LARGEST_BLOCK_ROWS = 64
-_BLOCK_FOOTAGE_S = 300.0
+_LARGEST_BLOCK_ROWS = 256
+_BLOCK_FOOTAGE_S = 600.0
 _BLOCKS_PER_CPU = 8
 _BLOCK_PICTURES = 512
 _READS_OF_A_GROUP = 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -29,7 +29,7 @@ from jobs.runtime import cluster_limits, plain_errors
 
 _PLAN_BLOCK_ROWS = 256
 _CPUS_PER_WRITER = 8
-_CROPS_OF_A_TABLE = 128
+_FACES_OF_A_TABLE = 128
 _POOLS = Pools()
 
 
@@ -171,14 +171,13 @@ def plan_block(requests: pa.Table, *, config: ExtractConfig) -> pa.Table:
 
 
 def extract_block(segments: pa.Table, *, config: ExtractConfig, tally: Any = None) -> Iterator[pa.Table]:
-    """Yield the faces of a block of segments, one table a segment, so that no more than one is held.
+    """Yield the faces of a block of segments, some segments at a time, so that few are held.
 
     They are crops, or pictures where the configuration has an image format. Only a `tally` hears of them.
     """
     sandbox = _sandbox(config)
     schema = face_crops(config.crop_px) if config.image_format is None else SEGMENT_PICTURES
-    for row in segments.to_pylist():
-        faces = to_table([sandbox.extract(row)], schema)
+    for faces in _tables((sandbox.extract(row) for row in segments.to_pylist()), schema):
         if tally is not None:
             _report(tally, faces)
         yield faces
@@ -186,17 +185,23 @@ def extract_block(segments: pa.Table, *, config: ExtractConfig, tally: Any = Non
 
 def crop_block(runs: pa.Table, *, config: ExtractConfig) -> Iterator[pa.Table]:
     """Yield the face crops of a block of runs of pictures (FACE_RUN), some segments at a time."""
-    sandbox, schema = _sandbox(config), face_crops(config.crop_px)
-    rows: list[dict[str, Any]] = []
+    sandbox = _sandbox(config)
+    rows = (sandbox.crop(run, pictures) for run, pictures in pictures_of(runs.to_pylist()))
+    yield from _tables(rows, face_crops(config.crop_px))
+
+
+def _tables(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield `rows` as tables of some faces: Ray Data takes milliseconds for each."""
+    held: list[dict[str, Any]] = []
     num_faces = 0
-    for run, pictures in pictures_of(runs.to_pylist()):
-        rows.append(sandbox.crop(run, pictures))
-        num_faces += len(rows[-1]["faces"])
-        if num_faces >= _CROPS_OF_A_TABLE:
-            yield to_table(rows, schema)
-            rows, num_faces = [], 0
-    if rows:
-        yield to_table(rows, schema)
+    for row in rows:
+        held.append(row)
+        num_faces += len(row["faces"])
+        if num_faces >= _FACES_OF_A_TABLE:
+            yield to_table(held, schema)
+            held, num_faces = [], 0
+    if held:
+        yield to_table(held, schema)
 
 
 def _report(tally: Any, segments: pa.Table) -> None:
