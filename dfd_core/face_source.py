@@ -163,8 +163,9 @@ def _bare_plans(folder: OutputFolder, keys: pa.ChunkedArray) -> pa.Table:
         plans = plans.set_column(
             at("segments"), VIDEO_PLAN.field("segments"), _without_frames(plans["segments"])
         )
-        free = pa.array(np.zeros(plans.num_rows))
-        parts.append(plans.set_column(at("probe_s"), VIDEO_PLAN.field("probe_s"), free))
+        for name in ("probe_s", "probe_cpu_s"):
+            plans = plans.set_column(at(name), VIDEO_PLAN.field(name), pa.array(np.zeros(plans.num_rows)))
+        parts.append(plans)
     return _each_once(pa.concat_tables(parts), ["plan_key"])
 
 
@@ -380,7 +381,7 @@ def _empty_plans(keys: list[str], num_segments: Any) -> pa.Table:
     columns = {name: pa.nulls(len(keys), VIDEO_PLAN.field(name).type) for name in VIDEO_PLAN.names}
     columns |= {
         "plan_key": pa.array(keys, pa.string()),
-        "probe_s": pa.array(np.zeros(len(keys))),
+        **dict.fromkeys(("probe_s", "probe_cpu_s"), pa.array(np.zeros(len(keys)))),
         "segments": _lists(num_segments, ranges, VIDEO_PLAN.field("segments").type),
     }
     return check(pa.table(columns, schema=VIDEO_PLAN), VIDEO_PLAN)

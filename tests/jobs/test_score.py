@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from unittest.mock import ANY
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -70,6 +71,13 @@ def test_the_job_ends_well_and_says_so(first_run):
     assert "7 videos" in done.stdout
     assert f"'{out}/videos/*.parquet'" in done.stdout
     assert "pd.read_parquet" in done.stdout
+    seconds = [
+        line.split()
+        for line in done.stdout.splitlines()
+        if line.lstrip().startswith(("worker", "wall", "CPU"))
+    ]
+    assert seconds[0] == "worker seconds probe seek decode convert detect crop score".split()
+    assert [(line[0], len(line), line[-1]) for line in seconds[1:]] == [("wall", 8, ANY), ("CPU", 8, "–")]
 
 
 def test_the_log_is_the_jobs_own_and_nothing_else(first_run):
@@ -130,7 +138,11 @@ def test_run_json_tells_what_ran(first_run):
     assert record["model"]["trained"] is False
     assert record["model"]["precision"] in ("bfloat16", "float32", "float16")
     assert record["counts"]["videos"] == 7
-    assert record["stage_seconds"]["detect"] > 0
+    wall, cpu = record["stage_seconds"], record["stage_cpu_seconds"]
+    assert list(wall) == "probe seek decode convert detect crop score".split()
+    assert list(cpu) == list(wall)[:-1]
+    assert all(cpu[stage] > 0 for stage in cpu)
+    assert sum(cpu.values()) < 1.2 * sum(wall[stage] for stage in cpu)
     assert record["throughput"]["footage_s_per_wall_s"] > 0
     assert "unexpected" not in record["counts"]["error_kinds"]
 
