@@ -12,7 +12,7 @@ from dfd_core import plan, storage, video
 from dfd_core.config import ExtractConfig
 from dfd_core.errors import UnexpectedError, VideoError, VideoOutOfMemoryError, VideoUndecodableError
 from dfd_core.face_images import encode
-from dfd_core.faces import Detect, Face, crop, cut_out
+from dfd_core.faces import Detect, Face, crop, cut_out, detect_scaled
 from dfd_core.probe import OpenVideo
 from dfd_core.step_clock import StepClock, lost_seconds
 
@@ -108,7 +108,7 @@ class _Work:
         clock.enter("decode")
         for frame in video.decode_frames(file, positions, max_pixels=max_pixels, clock=clock):
             clock.enter("detect")
-            found = self.detect(frame.rgb)
+            found = detect_scaled(frame.rgb, self.detect, max_side_px=self.config.detect_max_side_px)
             clock.enter("crop")
             self.num_frames += 1
             self.faces += [self._row(frame, face_index, face) for face_index, face in enumerate(found)]

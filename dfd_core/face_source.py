@@ -150,6 +150,7 @@ def _of_folder(folder: OutputFolder) -> FaceSource:
             f"and {num_segments - runs.num_rows} segments are not done. The command that fills the folder completes it."
         )
     made_with = {name: settings[name] for name in ("margin", "image_format", "sampling")}
+    made_with["detect_max_side_px"] = settings.get("detect_max_side_px")  # a folder of before has none
     return FaceSource("faces", manifest, plans, runs, made_with)
 
 

@@ -1,6 +1,7 @@
 import time
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 
@@ -231,3 +232,23 @@ def test_measuring_costs_less_than_a_hundredth(clip_folder, detect):
         for step in ("decode", "convert", "decode", "detect", "crop"):
             clock.enter(step)
     assert (time.process_time() - began_s) / 1000 < frame_s / 100
+
+
+def test_faces_found_in_a_scaled_frame_are_cut_from_the_whole_one(tmp_path, detect):
+    clip = write_clip(tmp_path / "large.mp4", astronaut_frames(30, 960, 720), fps=25)
+    found = faces_of(extract(clip, detect, ExtractConfig(detect_max_side_px=320)))
+    assert [face["frame_index"] for face in found] == [0, 26]
+    capture = cv2.VideoCapture(str(clip))
+    frames = [capture.read()[1] for _ in range(27)]
+    for face in found:
+        rgb = np.ascontiguousarray(frames[face["frame_index"]][:, :, ::-1])
+        cut = rgb[face["top"] : face["bottom"], face["left"] : face["right"]]
+        assert min(cut.shape[:2]) > 200
+        assert face["crop"] == cv2.resize(cut, (128, 128)).tobytes()
+    assert found != faces_of(extract(clip, detect))
+
+
+def test_a_frame_that_is_small_enough_gives_the_faces_of_before(clip_folder, detect):
+    plain = extract(clip_folder / "good_a.mp4", detect)
+    scaled = extract(clip_folder / "good_a.mp4", detect, ExtractConfig(detect_max_side_px=320))
+    assert faces_of(scaled) == faces_of(plain) != []

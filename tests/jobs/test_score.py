@@ -160,12 +160,21 @@ def test_the_same_command_again_decodes_nothing(first_run, archive):
     assert len(record_of(out)["attempts"]) >= 2
 
 
-def test_another_configuration_in_the_same_folder_is_refused_by_name_and_value(first_run, archive):
+@pytest.mark.parametrize(
+    ("flag", "value", "complaint"),
+    [
+        ("--sampling", "interval:0.5", "sampling was 'stride', now 'interval:0.5'"),
+        ("--detect-max-side", "640", "detect_max_side_px was None, now 640"),
+    ],
+)
+def test_another_configuration_in_the_same_folder_is_refused_by_name_and_value(
+    first_run, archive, flag, value, complaint
+):
     out, _ = first_run
     before = (out / "run.json").read_bytes()
-    done = score_here(archive, "--model", MODEL, "--out", out, "--sampling", "interval:0.5")
+    done = score_here(archive, "--model", MODEL, "--out", out, flag, value)
     assert done.returncode == 2
-    assert "sampling was 'stride', now 'interval:0.5'" in done.stderr
+    assert complaint in done.stderr
     assert "Traceback" not in done.stderr
     assert (out / "run.json").read_bytes() == before
 
@@ -232,6 +241,7 @@ def test_more_failures_than_allowed_is_exit_1_and_the_tables_are_there(first_run
         (["nowhere", "--model", MODEL, "--out", "OUT"], "Nothing is at the source"),
         (["SOURCE", "--model", MODEL, "--out", "OUT", "--sampling", "often"], "Expected sampling"),
         (["SOURCE", "--model", MODEL, "--out", "OUT", "--segment-s", "0"], "segment length"),
+        (["SOURCE", "--model", MODEL, "--out", "OUT", "--detect-max-side", "0"], "for the detector >= 80"),
         (["SOURCE", "--model", MODEL, "--out", "OUT", "--aggregation", "sum"], "Expected aggregation"),
         (["SOURCE", "--model", MODEL, "--out", "OUT", "--retry-failed=bad"], "Expected error kinds"),
         (["SOURCE", "--model", MODEL, "--out", "OUT", "--max-failed", "2"], "max-failed"),
