@@ -330,7 +330,11 @@ class OpenVideo:
     def packets_from(self, pts: int, seeks: bool) -> Iterator[Packet[VideoStream]]:
         """Yield the packets from the keyframe that the frame at `pts` needs, or from the start if not `seeks`."""
         is_started = not (seeks and self._seek(pts))
+        is_first = is_started
         for packet in self.packets():
+            if is_first and packet.pts != pts:
+                self._show(packet)
+            is_first = False
             if not is_started:
                 is_started = self.can_start(packet, pts)
                 self.start_pts = packet.pts
@@ -343,23 +347,24 @@ class OpenVideo:
     def _seek(self, pts: int) -> bool:
         if self.container.format.name not in (_MP4, _MATROSKA):
             return False  # elsewhere timestamps after seeking may differ from those of the first pass
-        self._prime()
+        self._show(next(self.packets(), None))
         with suppress(*_FAULTS):  # the packets tell where that led
             self.container.seek(pts, stream=self.stream)
         self.file.check()
         return True
 
-    def _prime(self) -> None:
-        """Show the decoder the first packet, which may hold what all others need.
+    def _show(self, first: Packet[VideoStream] | None) -> None:
+        """Show the decoder the first packet, which may hold what all others need, where it may not come to decode it.
 
         An encoder names itself only there, and FFmpeg decodes what old versions of x264 (4:4:4) and Xvid made with their
         faults in mind: without that name the frames come out wrong.
         """
-        first = next(self.packets(), None) if self.codec in _NAMED_ONCE else None
-        if first is not None:
+        if first is not None and self.codec in _NAMED_ONCE:
             self.context.skip_frame = "ALL"
             with suppress(*_FAULTS):
                 self.context.decode(first)
+            self.context.flush_buffers()
+            self.context.skip_frame = "DEFAULT"
 
     def can_start(self, packet: Packet[VideoStream], pts: int) -> bool:
         """Return whether the frames from `pts` on decode exactly from this packet on."""
