@@ -24,17 +24,16 @@ from dfd_core.schemas import (
     FACE_VIDEOS,
     FACES,
     MANIFEST,
-    SECONDS,
     SEGMENT,
     SEGMENT_RESULT,
     VIDEO_PLAN,
     VIDEOS,
     check,
 )
+from dfd_core.step_clock import STEPS
 
 STATUSES = ("scored", "no_face", "partial", "failed")
 _BATCH_ROWS = 50_000
-_STEPS = [step.name for step in SECONDS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +47,7 @@ class Counts:
         num_faces: Faces scored.
         footage_s: Seconds of video that did not fail.
         stage_s: Wall-clock seconds of work by stage, summed over all workers.
+        stage_cpu_s: CPU seconds of the processes that work on videos, by stage, summed likewise.
     """
 
     videos: dict[str, int]
@@ -56,6 +56,7 @@ class Counts:
     num_faces: int
     footage_s: float
     stage_s: dict[str, float]
+    stage_cpu_s: dict[str, float]
 
     @property
     def num_videos(self) -> int:
@@ -268,19 +269,24 @@ def counts(db: duckdb.DuckDBPyConnection, out: OutputFolder, statuses: Sequence[
         """SELECT coalesce(sum(num_frames), 0), coalesce(sum(num_faces), 0),
                   coalesce(sum(duration_s) FILTER (status <> 'failed'), 0) FROM videos""",
     )
-    stage_s = _stage_seconds(db)
     by_status = {status: found.get(status, 0) for status in statuses}
-    return Counts(by_status, dict(kinds), frames, faces, footage_s, stage_s)
+    return Counts(by_status, dict(kinds), frames, faces, footage_s, *_stage_seconds(db))
 
 
-def _stage_seconds(db: duckdb.DuckDBPyConnection) -> dict[str, float]:
-    steps = {step.removesuffix("_s"): f"extract_seconds.{step}" for step in _STEPS}
+def _stage_seconds(db: duckdb.DuckDBPyConnection) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the wall-clock and the CPU seconds of each stage."""
+    wall = {"probe": "probe_s", **{str(step): f"extract_seconds.{step}_s" for step in STEPS}}
+    cpu = {"probe": "probe_cpu_s", **{str(step): f"extract_cpu_seconds.{step}_s" for step in STEPS}}
     if "score_s" in db.table("results").columns:
-        steps["score"] = "score_s"
-    sums = ", ".join(f"coalesce(sum({step}), 0)" for step in steps.values())
-    spent = db.sql(
-        f"""SELECT (SELECT coalesce(sum(probe_s), 0) FROM plans SEMI JOIN manifest USING (plan_key)),
-                   {sums} FROM results SEMI JOIN listed USING (segment_id)"""
+        wall["score"] = "score_s"
+    return _summed(db, wall), _summed(db, cpu)
+
+
+def _summed(db: duckdb.DuckDBPyConnection, columns: dict[str, str]) -> dict[str, float]:
+    """Return the sums of `columns` by their names; the first one is of the plans, the others are of the results."""
+    of_plans, *of_results = (f"coalesce(sum({column}), 0)" for column in columns.values())
+    sums = db.sql(
+        f"""SELECT (SELECT {of_plans} FROM plans SEMI JOIN manifest USING (plan_key)), {", ".join(of_results)}
+            FROM results SEMI JOIN listed USING (segment_id)"""
     ).fetchall()[0]
-    names = ("probe", *steps)
-    return {name: round(float(value), 3) for name, value in zip(names, spent, strict=True)}
+    return {name: round(float(value), 3) for name, value in zip(columns, sums, strict=True)}

@@ -12,6 +12,7 @@ from dfd_core.errors import RequestError
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 IMAGE_FORMATS = ("png", "jpeg")
+_DETECTOR_WINDOW_PX = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,8 @@ class ExtractConfig:
         margin: Fraction of the box's side that is added on each side before cropping.
         limits: What one video may cost.
         image_format: `png` or `jpeg` where encoded pictures of the faces' own size leave; None for crops.
+        detect_max_side_px: Longer side of the frame that the detector sees, pixels; a larger frame is scaled down for it.
+            None for frames as they are.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
@@ -140,6 +143,7 @@ class ExtractConfig:
     margin: float = 0.0
     limits: Limits = field(default_factory=Limits)
     image_format: str | None = None
+    detect_max_side_px: int | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.segment_s) and self.segment_s > 0):
@@ -151,6 +155,11 @@ class ExtractConfig:
         if self.image_format not in (None, *IMAGE_FORMATS):
             raise RequestError(
                 f"Expected pictures as {' or '.join(IMAGE_FORMATS)}. Received: {self.image_format}"
+            )
+        if self.detect_max_side_px is not None and self.detect_max_side_px < _DETECTOR_WINDOW_PX:
+            raise RequestError(
+                f"Expected a longer side for the detector >= {_DETECTOR_WINDOW_PX} pixels, the size of its window. "
+                f"Received: {self.detect_max_side_px}"
             )
 
 

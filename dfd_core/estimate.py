@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from dfd_core import commit_log
 from dfd_core.output import OutputFolder, dataset, num_bytes, read_table
 from dfd_core.schemas import MANIFEST, SEGMENT, SEGMENT_RESULT, VIDEO_PLAN, check
+from dfd_core.step_clock import STEPS
 
 _NUM_RESAMPLES = 2000
 _INTERVAL = (0.05, 0.95)
@@ -219,11 +220,12 @@ def _carried_over(
 
 def spent(out: OutputFolder) -> dict[str, float]:
     """Return what the committed segments have taken: the quantities of an estimate that a run can be held to."""
+    cpu_s = " + ".join(f"extract_cpu_seconds.{step}_s" for step in STEPS)
     with duckdb.connect() as db:
         db.register("listed", dataset(out.segment_list, SEGMENT))
         db.register("log", commit_log.rows(out.checkpoint("segments"), out.results, SEGMENT_RESULT))
         num_faces, extract_cpu_s = db.sql(
-            """SELECT coalesce(sum(len(faces)), 0), coalesce(sum(extract_cpu_s), 0)
+            f"""SELECT coalesce(sum(len(faces)), 0), coalesce(sum({cpu_s}), 0)
                FROM (SELECT DISTINCT ON (segment_id) * FROM log) SEMI JOIN listed USING (segment_id)"""
         ).fetchall()[0]
     folders = (out.results, out.checkpoint("segments"), out.faces)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from dfd_core import plan, schemas, storage, video
+from dfd_core import plan, storage, video
 from dfd_core.config import ExtractConfig
 from dfd_core.errors import UnexpectedError, VideoError, VideoOutOfMemoryError, VideoUndecodableError
 from dfd_core.face_images import encode
-from dfd_core.faces import Detect, Face, crop, cut_out
+from dfd_core.faces import Detect, Face, crop, cut_out, detect_scaled
 from dfd_core.probe import OpenVideo
+from dfd_core.step_clock import StepClock, lost_seconds
 
 _MAX_IMAGES_BYTES = 10**9
 """Of one segment: Arrow addresses 2 GB in a row's list."""
@@ -39,7 +39,6 @@ def _extract_once(
 ) -> dict[str, Any]:
     work = _Work(config, detect)
     error: VideoError | None = None
-    started_cpu_s = time.process_time()
     try:
         with open_video(segment["uri"]) as file:
             work.run(file, segment)
@@ -51,8 +50,7 @@ def _extract_once(
         error = UnexpectedError(f"{type(fault).__name__}: {storage.one_line(fault)}")
     return {
         **outcome(segment, error, num_frames_wanted=work.num_frames_wanted, num_frames=work.num_frames),
-        "extract_seconds": work.seconds,
-        "extract_cpu_s": time.process_time() - started_cpu_s,
+        **work.clock.as_row(),
         **faces_of(work.faces, config),
     }
 
@@ -81,14 +79,12 @@ def failed_segment(
 ) -> dict[str, Any]:
     """Return the row of a segment of which nothing could be had, because the process that decoded it was lost.
 
-    Its `lost_s` seconds count as decoding.
+    Its `lost_s` seconds of wall clock count as decoding.
     """
     wanted = len(segment["frame_indices"] or ())
-    seconds = {step.name: 0.0 for step in schemas.SECONDS} | {"decode_s": lost_s}
     return {
         **outcome(segment, error, num_frames_wanted=wanted),
-        "extract_seconds": seconds,
-        "extract_cpu_s": 0.0,
+        **lost_seconds(lost_s),
         **faces_of([], config),
     }
 
@@ -103,21 +99,20 @@ class _Work:
         self.num_frames = 0
         self.num_frames_wanted = 0
         self.images_bytes = 0
-        self.seconds = {step.name: 0.0 for step in schemas.SECONDS}
+        self.clock = StepClock("seek")
 
     def run(self, file: BinaryIO, segment: Mapping[str, Any]) -> None:
-        lap = _Lap(self.seconds)
+        clock, max_pixels = self.clock, self.config.limits.max_pixels
         positions, fault = sample_positions(file, segment, self.config)
         self.num_frames_wanted = len(positions)
-        lap.add("seek_s")
-        for frame in video.decode_frames(file, positions, max_pixels=self.config.limits.max_pixels):
-            lap.add("decode_s")
-            found = self.detect(frame.rgb)
-            lap.add("detect_s")
+        clock.enter("decode")
+        for frame in video.decode_frames(file, positions, max_pixels=max_pixels, clock=clock):
+            clock.enter("detect")
+            found = detect_scaled(frame.rgb, self.detect, max_side_px=self.config.detect_max_side_px)
+            clock.enter("crop")
             self.num_frames += 1
             self.faces += [self._row(frame, face_index, face) for face_index, face in enumerate(found)]
-            lap.add("crop_s")
-        lap.add("decode_s")
+            clock.enter("decode")
         if not positions:
             raise fault or VideoUndecodableError("The video has no frame")
         if fault:
@@ -147,19 +142,6 @@ class _Work:
                 "The pictures of the segment's faces take more than 1 GB: --segment-s cuts shorter"
             )
         return {"image": image}
-
-
-class _Lap:
-    """Adds the wall-clock seconds since the last call to a named account."""
-
-    def __init__(self, seconds: dict[str, float]) -> None:
-        self._seconds = seconds
-        self._last_s = time.perf_counter()
-
-    def add(self, name: str) -> None:
-        now_s = time.perf_counter()
-        self._seconds[name] += now_s - self._last_s
-        self._last_s = now_s
 
 
 def sample_positions(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,11 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dfd_core import schemas, storage
+from dfd_core import storage
 from dfd_core.config import ExtractConfig
 from dfd_core.errors import VideoError, VideoStorageError, VideoTooLargeError
 from dfd_core.face_images import FaceColumns, decode, resized
 from dfd_core.schemas import SEGMENT_PICTURES
+from dfd_core.step_clock import StepClock
 
 Row = dict[str, Any]
 _READ_ROWS = 32
@@ -138,11 +138,11 @@ def crop_pictures(run: Mapping[str, Any], pictures: Mapping[str, Any], config: E
         pictures: What `pictures_of` gave for it.
         config: The side of a crop and the limits.
     """
-    started_cpu_s, seconds = time.process_time(), {step.name: 0.0 for step in schemas.SECONDS}
+    clock = StepClock("decode")
     faces, faults = [], []
     for face in pictures["faces"]:
         try:
-            faces.append(_cropped(face, config, seconds))
+            faces.append(_cropped(face, config, clock))
         except VideoError as fault:
             faults.append(fault)
     kind, message = pictures["error_kind"], pictures["error_message"]
@@ -156,23 +156,19 @@ def crop_pictures(run: Mapping[str, Any], pictures: Mapping[str, Any], config: E
         "num_frames": max(0, pictures["num_frames"] - len(faults)),
         "error_kind": kind,
         "error_message": message,
-        "extract_seconds": seconds,
-        "extract_cpu_s": time.process_time() - started_cpu_s,
+        **clock.as_row(),
         "faces": faces,
     }
 
 
-def _cropped(face: Mapping[str, Any], config: ExtractConfig, seconds: dict[str, float]) -> Row:
-    began_s = time.perf_counter()
+def _cropped(face: Mapping[str, Any], config: ExtractConfig, clock: StepClock) -> Row:
     rgb = decode(face["image"] or b"")
     height, width = rgb.shape[:2]
     limit = config.limits.max_pixels
     if limit is not None and height * width > limit:
         raise VideoTooLargeError(f"The picture has {height * width} pixels; the limit is {limit}")
-    decoded_s = time.perf_counter()
-    crop = resized(rgb, config.crop_px).tobytes()
-    seconds["decode_s"] += decoded_s - began_s
-    seconds["crop_s"] += time.perf_counter() - decoded_s
+    with clock.during("crop"):
+        crop = resized(rgb, config.crop_px).tobytes()
     box = dict(zip(_BOX, (0, 0, width, height), strict=True))
     if all(face[name] is not None for name in _BOX):
         box = {name: face[name] for name in _BOX}

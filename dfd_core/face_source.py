@@ -150,6 +150,7 @@ def _of_folder(folder: OutputFolder) -> FaceSource:
             f"and {num_segments - runs.num_rows} segments are not done. The command that fills the folder completes it."
         )
     made_with = {name: settings[name] for name in ("margin", "image_format", "sampling")}
+    made_with["detect_max_side_px"] = settings.get("detect_max_side_px")  # a folder of before has none
     return FaceSource("faces", manifest, plans, runs, made_with)
 
 
@@ -163,8 +164,9 @@ def _bare_plans(folder: OutputFolder, keys: pa.ChunkedArray) -> pa.Table:
         plans = plans.set_column(
             at("segments"), VIDEO_PLAN.field("segments"), _without_frames(plans["segments"])
         )
-        free = pa.array(np.zeros(plans.num_rows))
-        parts.append(plans.set_column(at("probe_s"), VIDEO_PLAN.field("probe_s"), free))
+        for name in ("probe_s", "probe_cpu_s"):
+            plans = plans.set_column(at(name), VIDEO_PLAN.field(name), pa.array(np.zeros(plans.num_rows)))
+        parts.append(plans)
     return _each_once(pa.concat_tables(parts), ["plan_key"])
 
 
@@ -380,7 +382,7 @@ def _empty_plans(keys: list[str], num_segments: Any) -> pa.Table:
     columns = {name: pa.nulls(len(keys), VIDEO_PLAN.field(name).type) for name in VIDEO_PLAN.names}
     columns |= {
         "plan_key": pa.array(keys, pa.string()),
-        "probe_s": pa.array(np.zeros(len(keys))),
+        **dict.fromkeys(("probe_s", "probe_cpu_s"), pa.array(np.zeros(len(keys)))),
         "segments": _lists(num_segments, ranges, VIDEO_PLAN.field("segments").type),
     }
     return check(pa.table(columns, schema=VIDEO_PLAN), VIDEO_PLAN)

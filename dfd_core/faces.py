@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import cv2
 import dlib
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,38 @@ class FrontalFaceDetector:
             Face(box.left(), box.top(), box.right(), box.bottom(), float(confidence))
             for box, confidence in zip(boxes, confidences, strict=True)
         ]
+
+
+def detect_scaled(rgb: npt.NDArray[np.uint8], detect: Detect, *, max_side_px: int | None) -> list[Face]:
+    """Return the faces that `detect` finds in a frame scaled down, with their boxes in pixels of the frame itself.
+
+    `FrontalFaceDetector` then finds faces of about 80 pixels of the scaled frame and more.
+
+    Args:
+        rgb: The frame, (height, width, 3) uint8 RGB.
+        detect: The detector.
+        max_side_px: Longer side of what it sees, pixels (averaged over areas). A frame that is no larger, or any frame
+            where this is None, is seen as it is, and the boxes are the detector's own.
+
+    Returns:
+        The faces in the detector's order; boxes rounded to whole pixels, confidences untouched.
+    """
+    height, width = rgb.shape[:2]
+    if max_side_px is None or max(height, width) <= max_side_px:
+        return detect(rgb)
+    scale = max_side_px / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    x, y = width / size[0], height / size[1]
+    return [
+        Face(
+            round(face.left * x),
+            round(face.top * y),
+            round(face.right * x),
+            round(face.bottom * y),
+            face.confidence,
+        )
+        for face in detect(np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8))
+    ]
 
 
 def widen(face: Face, margin: float, *, width: int, height: int) -> tuple[int, int, int, int]:

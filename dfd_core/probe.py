@@ -24,7 +24,7 @@ def plan_video(
 
 
 def _plan_once(request: dict[str, Any], config: ExtractConfig, open_video: OpenVideo) -> dict[str, Any]:
-    started_s = time.perf_counter()
+    started_s, started_cpu_s = time.perf_counter(), time.process_time()
     facts = duration_s = None
     segments: list[plan.SegmentRange] = []
     error: VideoError | None = None
@@ -47,18 +47,23 @@ def _plan_once(request: dict[str, Any], config: ExtractConfig, open_video: OpenV
         "error_kind": error.kind if error else None,
         "error_message": str(error) if error else None,
         "probe_s": time.perf_counter() - started_s,
+        "probe_cpu_s": time.process_time() - started_cpu_s,
         "segments": [segment.as_row() for segment in segments],
     }
 
 
 def failed_plan(request: Mapping[str, Any], error: VideoError, *, lost_s: float) -> dict[str, Any]:
-    """Return the row of a video of which nothing is known, because the process that opened it was lost."""
+    """Return the row of a video of which nothing is known, because the process that opened it was lost.
+
+    That took `lost_s` seconds of wall clock; its CPU seconds are lost with it.
+    """
     return {
         "plan_key": request["plan_key"],
         **dict.fromkeys(("fps", "duration_s", "width", "height")),
         "error_kind": error.kind,
         "error_message": storage.one_line(error),
         "probe_s": lost_s,
+        "probe_cpu_s": 0.0,
         "segments": [],
     }
 

@@ -163,6 +163,7 @@ class RunRecord:
             "footage_s": round(counts.footage_s, 3),
         }
         self.values["stage_seconds"] = counts.stage_s
+        self.values["stage_cpu_seconds"] = counts.stage_cpu_s
 
 
 def versions() -> dict[str, str]:

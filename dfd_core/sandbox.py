@@ -71,7 +71,7 @@ class Sandbox:
         again = self._plan(request, self._config, self._config.limits.timeout_s(duration_s))
         if again["error_kind"] and again["duration_s"] is None:
             again |= {name: row[name] for name in ("fps", "duration_s", "width", "height")}
-        return again | {"probe_s": row["probe_s"] + again["probe_s"]}
+        return again | {name: row[name] + again[name] for name in ("probe_s", "probe_cpu_s")}
 
     def _plan(self, request: Mapping[str, Any], config: ExtractConfig, timeout_s: float) -> Row:
         started_s = time.perf_counter()

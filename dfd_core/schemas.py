@@ -11,6 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from dfd_core.step_clock import STEPS
+
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
     return pa.field(name, kind, nullable=False)
@@ -61,10 +63,12 @@ VIDEO_PLAN = pa.schema(
         pa.field("error_kind", pa.string()),
         pa.field("error_message", pa.string()),
         _required("probe_s", pa.float64()),
+        _required("probe_cpu_s", pa.float64()),
         _required("segments", pa.list_(SEGMENT_RANGE)),
     ]
 )
-"""plan: one row per video. A video that cannot be opened has its error here and no segments."""
+"""plan: one row per video. A video that cannot be opened has its error here and no segments. `probe_s` is of the wall clock,
+`probe_cpu_s` of the process that opened it, 0 where that was lost."""
 
 SEGMENT = pa.schema(
     [
@@ -91,8 +95,8 @@ FACE_RUN = pa.schema(
 """SEGMENT of a source of face pictures: where they are. `table` is a Parquet file; `num_rows` of it from `first_row` on hold
 the segment: one row of SEGMENT_PICTURES, or a picture each, of which the first is the video's number `first_position`."""
 
-SECONDS = pa.struct([_required(f"{step}_s", pa.float64()) for step in ("seek", "decode", "detect", "crop")])
-"""Where one segment's wall-clock seconds went."""
+SECONDS = pa.struct([pa.field(f"{step}_s", pa.float64(), nullable=step == "convert") for step in STEPS])
+"""Where one segment's seconds went. `convert_s` is null in logs of before it was told apart from `decode_s`."""
 
 _FACE = [
     _required("frame_index", pa.int64()),
@@ -113,8 +117,9 @@ _SEGMENT_OUTCOME = [
     pa.field("error_kind", pa.string()),
     pa.field("error_message", pa.string()),
     _required("extract_seconds", SECONDS),
-    _required("extract_cpu_s", pa.float64()),
+    _required("extract_cpu_seconds", SECONDS),
 ]
+"""`extract_seconds` are of the wall clock, `extract_cpu_seconds` of the process that did the work, 0 where that was lost."""
 
 
 def face_crops(crop_px: int) -> pa.Schema:

@@ -7,9 +7,10 @@ PyAV and the file object raise leaves this module as a `VideoError`.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from itertools import islice, pairwise
 from math import atan2, degrees, hypot
 from typing import Any, BinaryIO, NoReturn, cast
@@ -39,6 +40,7 @@ from dfd_core.errors import (
     VideoUndecodableError,
     VideoUnreadableError,
 )
+from dfd_core.step_clock import StepClock
 from dfd_core.video_bits import nal_length_size, num_frames_shown, starts_decoding
 from dfd_core.video_decode import all_counted, all_decoded, least_decoded
 from dfd_core.video_file import VideoFile, declared_size, is_audio, is_iso_media, is_picture_brand, other_kind
@@ -165,7 +167,11 @@ def index_frames(file: BinaryIO, *, max_pixels: int | None = None) -> FrameIndex
 
 
 def decode_frames(
-    file: BinaryIO, positions: Sequence[FramePosition], *, max_pixels: int | None = None
+    file: BinaryIO,
+    positions: Sequence[FramePosition],
+    *,
+    max_pixels: int | None = None,
+    clock: StepClock | None = None,
 ) -> Iterator[Frame]:
     """Return an iterator over the frames at `positions`, bit-identical to those that a full decode returns.
 
@@ -178,6 +184,7 @@ def decode_frames(
         file: Opened for reading in binary, seekable.
         positions: By ascending index.
         max_pixels: The most pixels that a frame may have; None for FFmpeg's own limit.
+        clock: Is told when a decoded frame becomes upright RGB (`convert`), and when that is done.
 
     Raises:
         ValueError: `positions` do not ascend.
@@ -188,7 +195,8 @@ def decode_frames(
     """
     if any(earlier.index >= later.index for earlier, later in pairwise(positions)):
         raise ValueError("Expected positions of ascending index")
-    return _decoded(file, list(positions), max_pixels) if positions else iter(())
+    opened = partial(_opened, file, max_pixels, clock)
+    return _decoded(opened, list(positions)) if positions else iter(())
 
 
 def _counted_index(file: BinaryIO, max_pixels: int | None, fault: VideoError | None) -> FrameIndex:
@@ -212,17 +220,17 @@ def _frame_index(
     return FrameIndex(np.array(pts, np.int64), time_base, is_exact, float((end - pts[0]) * time_base), fault)
 
 
-def _decoded(file: BinaryIO, positions: Sequence[FramePosition], max_pixels: int | None) -> Iterator[Frame]:
+def _decoded(opened: _Opened, positions: Sequence[FramePosition]) -> Iterator[Frame]:
     due = list(reversed(positions))
     has_pts = all(position.pts is not None for position in positions)
     if has_pts:
-        yield from _from_keyframe(least_decoded, file, due, max_pixels)
+        yield from _from_keyframe(least_decoded, opened, due)
     if not due:
         return
     if has_pts and positions[0].index > 0:
-        video = yield from _from_keyframe(all_decoded, file, due, max_pixels)
+        video = yield from _from_keyframe(all_decoded, opened, due)
     else:
-        with _opened(file, max_pixels) as video:
+        with opened() as video:
             yield from all_counted(video, due)
             if not video.num_frames:
                 raise video.undecodable()
@@ -231,18 +239,21 @@ def _decoded(file: BinaryIO, positions: Sequence[FramePosition], max_pixels: int
 
 def _from_keyframe(
     decode: Callable[[OpenVideo, list[FramePosition], bool], Iterator[Frame]],
-    file: BinaryIO,
+    opened: _Opened,
     due: list[FramePosition],
-    max_pixels: int | None,
 ) -> Generator[Frame, None, OpenVideo]:
     """Yield what `decode` yields from the keyframe before the next frame, or from the start if seeking misses that."""
     seeks = due[-1].index > 0
     while True:
-        with _opened(file, max_pixels) as video:
+        with opened() as video:
             yield from decode(video, due, seeks)
         if not (seeks and video.is_lost):
             return video
         seeks = False
+
+
+_Opened = Callable[[], AbstractContextManager["OpenVideo"]]
+"""Opens the same file from its start, each time."""
 
 
 @dataclass(slots=True)
@@ -258,6 +269,7 @@ class OpenVideo:
     width: int
     """Pixels, as stored. A frame of another size, later in the video, is scaled to this one, as OpenCV does."""
     height: int
+    clock: StepClock
     reformatter: VideoReformatter = field(default_factory=VideoReformatter)
     num_packets: int = 0
     """Packets that went into the decoder, less those that show nothing."""
@@ -318,7 +330,11 @@ class OpenVideo:
     def packets_from(self, pts: int, seeks: bool) -> Iterator[Packet[VideoStream]]:
         """Yield the packets from the keyframe that the frame at `pts` needs, or from the start if not `seeks`."""
         is_started = not (seeks and self._seek(pts))
+        is_first = is_started
         for packet in self.packets():
+            if is_first and packet.pts != pts:
+                self._show(packet)
+            is_first = False
             if not is_started:
                 is_started = self.can_start(packet, pts)
                 self.start_pts = packet.pts
@@ -331,23 +347,24 @@ class OpenVideo:
     def _seek(self, pts: int) -> bool:
         if self.container.format.name not in (_MP4, _MATROSKA):
             return False  # elsewhere timestamps after seeking may differ from those of the first pass
-        self._prime()
+        self._show(next(self.packets(), None))
         with suppress(*_FAULTS):  # the packets tell where that led
             self.container.seek(pts, stream=self.stream)
         self.file.check()
         return True
 
-    def _prime(self) -> None:
-        """Show the decoder the first packet, which may hold what all others need.
+    def _show(self, first: Packet[VideoStream] | None) -> None:
+        """Show the decoder the first packet, which may hold what all others need, where it may not come to decode it.
 
         An encoder names itself only there, and FFmpeg decodes what old versions of x264 (4:4:4) and Xvid made with their
         faults in mind: without that name the frames come out wrong.
         """
-        first = next(self.packets(), None) if self.codec in _NAMED_ONCE else None
-        if first is not None:
+        if first is not None and self.codec in _NAMED_ONCE:
             self.context.skip_frame = "ALL"
             with suppress(*_FAULTS):
                 self.context.decode(first)
+            self.context.flush_buffers()
+            self.context.skip_frame = "DEFAULT"
 
     def can_start(self, packet: Packet[VideoStream], pts: int) -> bool:
         """Return whether the frames from `pts` on decode exactly from this packet on."""
@@ -416,6 +433,10 @@ class OpenVideo:
 
     def frame_at(self, position: FramePosition, frame: VideoFrame) -> Frame:
         """Return `frame` as RGB, upright: converted by swscale with OpenCV's settings, so that the bits are equal."""
+        with self.clock.during("convert"):
+            return Frame(position.index, position.time_s, self._upright_rgb(position, frame))
+
+    def _upright_rgb(self, position: FramePosition, frame: VideoFrame) -> npt.NDArray[np.uint8]:
         primaries, transfer = _target_colors(frame)
         # swscale gives the same bits in both orders unless it scales or rounds deeper video: then OpenCV's is turned.
         is_plain = frame.format.components[0].bits == 8 and (frame.width, frame.height) == (
@@ -445,7 +466,7 @@ class OpenVideo:
         if order == "bgr24":
             pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
         upright = pixels if turn is None else cv2.rotate(pixels, turn)
-        return Frame(position.index, position.time_s, np.ascontiguousarray(upright, np.uint8))
+        return np.ascontiguousarray(upright, np.uint8)
 
     def packet_facts(self) -> Iterator[PacketFacts]:
         """Yield what each packet of the video tells of its frames."""
@@ -513,7 +534,7 @@ class OpenVideo:
 
 
 @contextmanager
-def _opened(file: BinaryIO, max_pixels: int | None) -> Generator[OpenVideo]:
+def _opened(file: BinaryIO, max_pixels: int | None, clock: StepClock | None = None) -> Generator[OpenVideo]:
     """Open `file` as a video and choose its stream.
 
     Raises:
@@ -556,6 +577,7 @@ def _opened(file: BinaryIO, max_pixels: int | None) -> Generator[OpenVideo]:
             time_base=Fraction(stream.time_base or 1),
             width=width,
             height=height,
+            clock=clock or StepClock("decode"),
         )
 
 

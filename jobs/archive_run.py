@@ -263,6 +263,7 @@ def tell_failures(counts: Counts, request: ArchiveRequest) -> None:
 # --- the command --------------------------------------------------------------------------------------------------
 
 _OPTIONS = (
+    click.option("--detect-max-side", "detect_max_side_px", type=int, metavar="PX", help="Longer side of the frame that the face detector sees: it is faster on a frame scaled down, and finds faces of about 80 pixels of that.  [default: frames as they are]"),
     click.option("--max-failed", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of failed videos above which the exit status is 1."),
     click.option("--retry-failed", metavar="[=KINDS]", help="Try the videos with an error again, all or only those of these kinds, comma-separated."),
     click.option("--overwrite", is_flag=True, help="Start anew; the old results are moved aside first."),

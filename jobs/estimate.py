@@ -172,7 +172,7 @@ def _costs(segments: list[dict[str, Any]], numbers: list[int], results: list[pa.
             stratum=number,
             footage_s=estimate.footage_s(segment),
             extract_s=sum(row["extract_seconds"].values()),
-            extract_cpu_s=row["extract_cpu_s"],
+            extract_cpu_s=sum(row["extract_cpu_seconds"].values()),
             score_s=row["score_s"],
             num_faces=len(row["faces"]),
             log_bytes=size,

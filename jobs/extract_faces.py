@@ -50,6 +50,7 @@ class ExtractFacesRequest:
         png: A local folder for the tree of PNG files; None for no tree.
         max_failed: Share of failed videos, 0 to 1, above which the exit status is 1.
         retry_kinds: The kinds of error whose videos are tried again; empty for none.
+        detect_max_side_px: Longer side of the frame that the detector sees, pixels; None for frames as they are.
     """
 
     source: str
@@ -62,6 +63,7 @@ class ExtractFacesRequest:
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     max_failed: float = 0.5
     retry_kinds: frozenset[str] = frozenset()
+    detect_max_side_px: int | None = None
     overwrite: bool = False
     address: str | None = None
     verbose: bool = False
@@ -74,6 +76,7 @@ class ExtractFacesRequest:
             margin=self.margin,
             limits=self.limits,
             image_format=self.image_format,
+            detect_max_side_px=self.detect_max_side_px,
         )
 
     def configuration(self) -> dict[str, Any]:

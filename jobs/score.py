@@ -57,6 +57,7 @@ class ScoreRequest:
     Attributes:
         max_failed: Share of failed videos, 0 to 1, above which the exit status is 1.
         retry_kinds: The kinds of error whose videos are tried again; empty for none.
+        detect_max_side_px: Longer side of the frame that the detector sees, pixels; None for frames as they are.
     """
 
     source: str
@@ -70,6 +71,7 @@ class ScoreRequest:
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     max_failed: float = 0.5
     retry_kinds: frozenset[str] = frozenset()
+    detect_max_side_px: int | None = None
     overwrite: bool = False
     estimate: bool = False
     address: str | None = None
@@ -84,6 +86,7 @@ class ScoreRequest:
             crop_px=card.input_size,
             margin=card.margin,
             limits=self.limits,
+            detect_max_side_px=self.detect_max_side_px,
         )
 
     def configuration(self, card: ModelCard, pictures: FaceSource | None) -> dict[str, Any]:
@@ -173,6 +176,10 @@ def _check_pictures(pictures: FaceSource, request: ScoreRequest, card: ModelCard
         )
     if request.sampling and str(Sampling.parse(request.sampling)) != sampling:
         raise RequestError(f"The faces were sampled by {sampling}; --sampling cannot be {request.sampling}")
+    side_px, wanted_px = pictures.made_with["detect_max_side_px"], request.detect_max_side_px
+    if wanted_px is not None and wanted_px != side_px:
+        found = "in frames as they are" if side_px is None else f"with --detect-max-side {side_px}"
+        raise RequestError(f"The faces were detected {found}; --detect-max-side cannot be {wanted_px}")
 
 
 def _estimate(attempt: Attempt, request: ScoreRequest, config: ExtractConfig) -> None:

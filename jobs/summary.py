@@ -1,4 +1,4 @@
-"""What the user sees at the end: counts, the slowest stage, where the files are, and queries to paste."""
+"""What the user sees at the end: counts, what each stage took, where the files are, and queries to paste."""
 
 from __future__ import annotations
 
@@ -38,9 +38,24 @@ def _print_counts(counts: Counts) -> Console:
         )
     footage = f", {counts.footage_s / 60:,.1f} minutes of footage" if counts.footage_s else ""
     console.print(f"{counts.num_faces:,} faces in {counts.num_frames:,} frames{footage}")
-    slowest = max(counts.stage_s, key=lambda stage: counts.stage_s[stage])
-    console.print(f"most time went into: {slowest} ({counts.stage_s[slowest]:,.1f} worker seconds)")
+    console.print(stage_table(counts))
     return console
+
+
+def stage_table(counts: Counts) -> str:
+    """Return a table of three lines: the stages, and their wall-clock and CPU seconds summed over all workers.
+
+    A stage whose CPU seconds are not measured has a dash.
+    """
+    columns = [("worker seconds", "wall", "CPU")]
+    for stage, wall_s in counts.stage_s.items():
+        cpu_s = counts.stage_cpu_s.get(stage)
+        columns.append((stage, f"{wall_s:,.1f}", "–" if cpu_s is None else f"{cpu_s:,.1f}"))
+    widths = [max(map(len, column)) for column in columns]
+    lines = zip(*columns, strict=True)
+    return "\n".join(
+        "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines
+    )
 
 
 def _print_results(console: Console, out: OutputFolder, query: str, code: str) -> None:

@@ -31,8 +31,10 @@ def open_video(uri: str) -> BinaryIO:
         DEEDS[name]()
     if scheme == "second" and uri in _opened:
         segfault()
+    if scheme == "slow":
+        linger()
     _opened.append(uri)
-    return storage.open_video(name if scheme == "second" else uri)
+    return storage.open_video(name if scheme in ("second", "slow") else uri)
 
 
 def segfault() -> None:
@@ -81,6 +83,14 @@ def allocate_slowly() -> None:
         time.sleep(0.01)
 
 
+def linger() -> None:
+    """Wait for 0.2 s, and work for 0.2 s."""
+    time.sleep(0.2)
+    began_s = time.thread_time()
+    while time.thread_time() < began_s + 0.2:
+        pass
+
+
 def tell() -> None:
     """Say which large libraries and which of the parent's descriptors are here."""
     libraries = {"ray", "keras", "tensorflow", "pytest", "click"} & sys.modules.keys()
@@ -113,6 +123,14 @@ class Detector:
 
     def __call__(self, rgb):
         return [Face(10, 10, 90, 90, float(i)) for i in range(self.num_faces)]
+
+
+class Slow(Detector):
+    """Waits and works for each frame."""
+
+    def __call__(self, rgb):
+        linger()
+        return super().__call__(rgb)
 
 
 class Unpicklable(Detector):

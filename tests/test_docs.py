@@ -7,6 +7,7 @@ import pytest
 
 from dfd_core.errors import ERROR_KINDS
 from dfd_core.schemas import FACE_IMAGES, FACE_VIDEOS, FACES, VIDEOS
+from dfd_core.step_clock import STEPS
 
 OUTPUTS = (Path(__file__).parent.parent / "docs" / "outputs.md").read_text()
 TYPES = {
@@ -39,3 +40,12 @@ def test_every_column_is_documented_in_order_with_its_type(title, schema):
 
 def test_every_error_kind_is_documented():
     assert sorted(re.findall(r"^\| `(\w+)` \|", section("`error_kind`"), flags=re.M)) == list(ERROR_KINDS)
+
+
+def test_every_stage_of_run_json_is_documented_in_order():
+    stages = ["probe", *STEPS, "score"]
+    (listed,) = re.findall(
+        r"^\| `stage_seconds` \| .*: (.*), see below \|$", section("`run.json`"), flags=re.M
+    )
+    assert listed.split(", ") == stages
+    assert re.findall(r"^\| `(\w+)` \|", section("`run.json`").split("| stage |")[1], flags=re.M) == stages

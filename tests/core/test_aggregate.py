@@ -28,6 +28,7 @@ def plan_row(key, num_segments, error=None):
         "error_kind": error,
         "error_message": error and "it broke",
         "probe_s": 0.5,
+        "probe_cpu_s": 0.25,
         "segments": [segment | {"start_s": float(i)} for i in range(num_segments)],
     }
 
@@ -57,8 +58,8 @@ def result_row(key, position, scores, *, num_frames=None, error=None):
         "num_frames": num_frames,
         "error_kind": error,
         "error_message": error and "part of it broke",
-        "extract_seconds": {step.name: 1.0 for step in SECONDS},
-        "extract_cpu_s": 1.0,
+        "extract_seconds": {step.name: float(n) for n, step in enumerate(SECONDS, 1)},
+        "extract_cpu_seconds": {step.name: n / 4 for n, step in enumerate(SECONDS, 1)},
         "score_s": 0.25,
         "faces": faces,
     }
@@ -133,10 +134,19 @@ def test_a_video_is_the_aggregate_of_its_frames_and_a_frame_its_highest_face(tmp
     assert counts.stage_s == {
         "probe": 4.0,
         "seek": 16.0,
-        "decode": 16.0,
-        "detect": 16.0,
-        "crop": 16.0,
+        "decode": 32.0,
+        "convert": 48.0,
+        "detect": 64.0,
+        "crop": 80.0,
         "score": 4.0,
+    }
+    assert counts.stage_cpu_s == {
+        "probe": 2.0,
+        "seek": 4.0,
+        "decode": 8.0,
+        "convert": 12.0,
+        "detect": 16.0,
+        "crop": 20.0,
     }
 
 
@@ -244,3 +254,17 @@ def test_finishing_twice_gives_the_same_bytes(tmp_path):
     finished(out)
     assert before[0].equals(pq.read_table(out.videos))
     assert before[1].equals(pq.read_table(out.faces))
+
+
+def test_a_log_of_before_convert_was_measured_is_finished_all_the_same(tmp_path):
+    out = make(tmp_path, [plan_row("a", 2)], [result_row("a", part, {part: [0.5]}) for part in (0, 1)])
+    plans = pq.read_table(f"{out.plans}/a-0.parquet").drop_columns(["probe_cpu_s"])
+    write_table(f"{out.plans}/a-0.parquet", plans)
+    old = pq.read_table(f"{out.results}/0-0.parquet")
+    seconds = [dict.fromkeys(("seek_s", "decode_s", "detect_s", "crop_s"), 1.0)]
+    old = old.set_column(6, "extract_seconds", pa.array(seconds)).drop_columns(["extract_cpu_seconds"])
+    write_table(f"{out.results}/0-0.parquet", old.append_column("extract_cpu_s", pa.array([4.0])))
+    counts = finished(out)
+    assert counts.videos["scored"] == 1
+    assert (counts.stage_s["decode"], counts.stage_s["convert"]) == (3.0, 3.0)
+    assert (counts.stage_cpu_s["probe"], counts.stage_cpu_s["decode"]) == (0.0, 0.5)

@@ -36,6 +36,7 @@ def test_a_wrong_aggregation_is_refused(text):
         {"crop_px": 0},
         {"margin": -0.1},
         {"margin": float("inf")},
+        {"detect_max_side_px": 79},
     ],
 )
 def test_a_wrong_extract_configuration_is_refused(wrong):

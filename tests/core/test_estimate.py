@@ -8,7 +8,7 @@ import pytest
 from dfd_core import estimate
 from dfd_core.estimate import Prediction, Quantity, SegmentCost, Stratum
 from dfd_core.output import OutputFolder, replace_table, write_table
-from dfd_core.schemas import MANIFEST, SEGMENT, SEGMENT_RESULT, VIDEO_PLAN, to_table
+from dfd_core.schemas import MANIFEST, SECONDS, SEGMENT, SEGMENT_RESULT, VIDEO_PLAN, to_table
 
 NO_SEGMENTS = SEGMENT.empty_table()
 
@@ -83,7 +83,7 @@ def planned_folder(tmp_path, videos):
     write_table(out.manifest, to_table(rows, MANIFEST))
     whole = {"start_s": 0.0, "end_s": None, "frame_indices": None, "frame_pts": None, "frame_times_s": None}
     plans = [
-        dict.fromkeys(VIDEO_PLAN.names) | {"plan_key": key, "fps": 25.0, "duration_s": duration_s, "width": width, "height": height, "probe_s": 0.0, "segments": [whole]}
+        dict.fromkeys(VIDEO_PLAN.names) | {"plan_key": key, "fps": 25.0, "duration_s": duration_s, "width": width, "height": height, "probe_s": 0.0, "probe_cpu_s": 0.0, "segments": [whole]}
         for key, (width, height, duration_s) in zip(keys, videos, strict=True)
     ]  # fmt: skip
     for folder, name, table in (
@@ -141,8 +141,8 @@ def results(num_segments, num_faces):
         {
             **dict.fromkeys(("num_frames_wanted", "num_frames"), 0),
             **{"segment_id": f"s{n}", "plan_key": f"p{n}", "error_kind": None, "error_message": None},
-            "extract_seconds": dict.fromkeys(("seek_s", "decode_s", "detect_s", "crop_s"), 0.1),
-            "extract_cpu_s": 0.4,
+            "extract_seconds": {field.name: 0.1 for field in SECONDS},
+            "extract_cpu_seconds": {field.name: 0.08 for field in SECONDS},
             "score_s": 0.1,
             "faces": [
                 face | {"detector_confidence": n / 7 + i / 3, "p_fake": 1 / (1 + i + n)}

@@ -1,3 +1,8 @@
+import time
+from fractions import Fraction
+
+import cv2
+import numpy as np
 import pytest
 
 from dfd_core import plan, schemas, storage
@@ -8,6 +13,8 @@ from dfd_core.face_images import decode, resized
 from dfd_core.faces import Face, FrontalFaceDetector, widen
 from dfd_core.probe import plan_video
 from dfd_core.schemas import SEGMENT, SEGMENT_PICTURES, VIDEO_PLAN, to_table
+from dfd_core.step_clock import STEPS, StepClock
+from tests.clips import astronaut_frames, write_clip
 from tests.reference import seed_loop
 
 
@@ -177,3 +184,71 @@ def test_pictures_that_would_not_fit_into_a_row_end_the_segment_with_what_there_
     (row,) = extract(clip_folder / "good_a.mp4", detect, ExtractConfig(image_format="png"))
     assert row["error_kind"] == "out_of_memory"
     assert "--segment-s" in row["error_message"]
+
+
+def find_nothing(rgb):
+    return []
+
+
+def seconds_of(path, detect):
+    """Return the wall-clock and the CPU seconds of a video's only segment by step, each with its sum under ""."""
+    (row,) = extract(path, detect)
+    assert row["error_kind"] is None
+    return [
+        {step: row[name][f"{step}_s"] for step in STEPS} | {"": sum(row[name].values())}
+        for name in ("extract_seconds", "extract_cpu_seconds")
+    ]
+
+
+def test_the_steps_take_all_the_seconds_that_there_are(clip_folder, detect):
+    began_s, began_cpu_s = time.perf_counter(), time.process_time()
+    plan_of(clip_folder / "good_a.mp4")
+    planned_s, planned_cpu_s = time.perf_counter(), time.process_time()
+    wall, cpu = seconds_of(clip_folder / "good_a.mp4", detect)
+    lasted_s, lasted_cpu_s = time.perf_counter() - planned_s, time.process_time() - planned_cpu_s
+    again_s, again_cpu_s = planned_s - began_s, planned_cpu_s - began_cpu_s
+    assert lasted_s - 3 * again_s - 0.05 < wall[""] <= lasted_s
+    assert lasted_cpu_s - 3 * again_cpu_s - 0.05 < cpu[""] <= lasted_cpu_s
+    assert min(wall.values()) > 0
+
+
+def test_converting_is_told_apart_from_decoding(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (4, 720, 1280, 3), np.uint8)
+    raw = write_clip(
+        tmp_path / "raw.nut", frames, codec="rawvideo", fps=Fraction(1, 2), pixel_format="yuv420p10le"
+    )
+    long = write_clip(tmp_path / "long.mp4", astronaut_frames(80, 640, 480), fps=100)
+    _, of_raw = seconds_of(raw, find_nothing)  # every frame, of which nothing has to be decoded
+    assert of_raw["convert"] > 2 * of_raw["decode"]
+    _, of_long = seconds_of(long, find_nothing)  # one frame
+    assert 0 < of_long["convert"] < of_long["decode"]
+
+
+def test_measuring_costs_less_than_a_hundredth(clip_folder, detect):
+    (row,) = extract(clip_folder / "good_a.mp4", detect)  # frames are 320x240: larger ones take longer
+    frame_s = sum(row["extract_cpu_seconds"].values()) / row["num_frames"]
+    clock, began_s = StepClock("seek"), time.process_time()
+    for _ in range(1000):
+        for step in ("decode", "convert", "decode", "detect", "crop"):
+            clock.enter(step)
+    assert (time.process_time() - began_s) / 1000 < frame_s / 100
+
+
+def test_faces_found_in_a_scaled_frame_are_cut_from_the_whole_one(tmp_path, detect):
+    clip = write_clip(tmp_path / "large.mp4", astronaut_frames(30, 960, 720), fps=25)
+    found = faces_of(extract(clip, detect, ExtractConfig(detect_max_side_px=320)))
+    assert [face["frame_index"] for face in found] == [0, 26]
+    capture = cv2.VideoCapture(str(clip))
+    frames = [capture.read()[1] for _ in range(27)]
+    for face in found:
+        rgb = np.ascontiguousarray(frames[face["frame_index"]][:, :, ::-1])
+        cut = rgb[face["top"] : face["bottom"], face["left"] : face["right"]]
+        assert min(cut.shape[:2]) > 200
+        assert face["crop"] == cv2.resize(cut, (128, 128)).tobytes()
+    assert found != faces_of(extract(clip, detect))
+
+
+def test_a_frame_that_is_small_enough_gives_the_faces_of_before(clip_folder, detect):
+    plain = extract(clip_folder / "good_a.mp4", detect)
+    scaled = extract(clip_folder / "good_a.mp4", detect, ExtractConfig(detect_max_side_px=320))
+    assert faces_of(scaled) == faces_of(plain) != []

@@ -1,10 +1,11 @@
 import cv2
+import dlib
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfd_core.faces import Face, FrontalFaceDetector, crop, widen
+from dfd_core.faces import Face, FrontalFaceDetector, crop, detect_scaled, widen
 from tests.clips import astronaut_frames
 
 sides = st.integers(1, 300)
@@ -54,3 +55,55 @@ def test_the_detector_finds_the_face_and_the_order_of_the_channels_does_not_move
 
 def test_nothing_is_found_where_nothing_is():
     assert FrontalFaceDetector()(np.full((240, 320, 3), 128, np.uint8)) == []
+
+
+class Corners:
+    """Finds a face that fills the frame, and keeps what it was shown."""
+
+    def __call__(self, rgb):
+        self.seen = rgb
+        return [Face(0, 0, rgb.shape[1], rgb.shape[0], 0.5), Face(-3, 1, 2, 1, 0.25)]
+
+
+@given(width=st.integers(1, 700), height=st.integers(1, 700), max_side_px=st.integers(80, 800))
+def test_a_frame_is_seen_no_larger_than_asked_and_its_boxes_are_those_of_the_whole(
+    width, height, max_side_px
+):
+    detect = Corners()
+    whole, small = detect_scaled(np.zeros((height, width, 3), np.uint8), detect, max_side_px=max_side_px)
+    seen_height, seen_width = detect.seen.shape[:2]
+    longer = max(width, height)
+    assert max(seen_width, seen_height) == min(longer, max_side_px)
+    assert abs(seen_width * height - seen_height * width) <= longer  # the sides are whole numbers of pixels
+    assert (whole.left, whole.top, whole.right, whole.bottom) == (0, 0, width, height)
+    assert abs(small.left * seen_width + 3 * width) <= seen_width / 2
+    assert (whole.confidence, small.confidence) == (0.5, 0.25)
+
+
+@pytest.mark.parametrize("max_side_px", [None, 320, 1000])
+def test_a_frame_that_is_small_enough_is_seen_as_it_is(max_side_px):
+    (frame,) = astronaut_frames(1)
+    detect = Corners()
+    detect_scaled(frame, detect, max_side_px=max_side_px)
+    assert detect.seen is frame
+    plain = FrontalFaceDetector()
+    assert detect_scaled(frame, plain, max_side_px=max_side_px) == plain(frame) != []
+
+
+def test_the_face_of_a_scaled_frame_is_where_dlib_sees_it_and_where_it_is():
+    (frame,) = astronaut_frames(1, 1200, 900)
+    (found,) = detect_scaled(frame, FrontalFaceDetector(), max_side_px=400)
+    (box,), (confidence,), _ = dlib.get_frontal_face_detector().run(
+        cv2.resize(frame, (400, 300), interpolation=cv2.INTER_AREA), 0
+    )
+    assert found == Face(3 * box.left(), 3 * box.top(), 3 * box.right(), 3 * box.bottom(), confidence)
+    (whole,) = FrontalFaceDetector()(frame)
+    for side in ("left", "top", "right", "bottom"):
+        assert abs(getattr(found, side) - getattr(whole, side)) < 0.15 * (whole.right - whole.left)
+
+
+def test_a_face_smaller_than_the_window_in_the_scaled_frame_is_not_found():
+    (frame,) = astronaut_frames(1, 1200, 900)
+    (face,) = FrontalFaceDetector()(frame)
+    max_side_px = 1200 * 50 // (face.right - face.left)
+    assert detect_scaled(frame, FrontalFaceDetector(), max_side_px=max_side_px) == []

@@ -125,12 +125,39 @@ def test_an_endless_segment_ends_with_its_time(deed):
     assert (row["error_kind"], row["error_message"]) == ("timeout", "The segment took longer than 1.5 s")
     assert (row["num_frames_wanted"], row["num_frames"]) == (3, 0)
     assert 1.5 < row["extract_seconds"]["decode_s"] <= lasted_s < 30
+    assert set(row["extract_cpu_seconds"].values()) == {0.0}
+
+
+def test_the_seconds_are_those_of_the_child_by_the_clock_and_by_its_cpu(good):
+    sandbox = Sandbox(CONFIG, open_video=hostile.open_video, detect=hostile.Slow())
+    extract(sandbox, good)  # the child starts
+    began_cpu_s, began_s = time.process_time(), time.perf_counter()
+    row = extract(sandbox, f"slow:{good}")
+    lasted_s, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
+    sandbox.close()
+    wall, cpu = row["extract_seconds"], row["extract_cpu_seconds"]
+    for name, times in (("seek_s", 1), ("detect_s", 3)):
+        assert wall[name] >= times * 0.4
+        assert times * 0.2 <= cpu[name] <= wall[name] - times * 0.19
+    assert sum(wall.values()) <= lasted_s
+    assert cpu_s < sum(cpu.values()), "the parent only waits"
+
+
+def test_a_plan_made_in_two_openings_has_the_seconds_of_both(good):
+    config = ExtractConfig(segment_s=1.0)
+    sandbox = Sandbox(config, open_video=hostile.open_video)
+    row = sandbox.plan(request_of(f"slow:{good}"))
+    sandbox.close()
+    assert len(row["segments"]) == 3
+    assert row["probe_s"] >= 0.8
+    assert 0.4 <= row["probe_cpu_s"] <= row["probe_s"] - 0.38
 
 
 def test_a_hostile_video_is_a_row_of_the_plan_too(sandbox, good):
     row = sandbox.plan(request_of("hostile:segfault"))
     to_table([row], VIDEO_PLAN)
     assert (row["error_kind"], row["segments"], row["duration_s"]) == ("crashed", [], None)
+    assert (row["probe_s"] > 0, row["probe_cpu_s"]) == (True, 0.0)
     assert sandbox.plan(request_of(good))["error_kind"] is None
 
 

@@ -40,7 +40,7 @@ def test_a_null_inside_a_list_of_structs_is_refused():
         "error_kind": None,
         "error_message": None,
         "extract_seconds": {step.name: 0.0 for step in SECONDS},
-        "extract_cpu_s": 0.0,
+        "extract_cpu_seconds": {step.name: 0.0 for step in SECONDS},
         "score_s": 0.0,
         "faces": [face],
     }

@@ -32,7 +32,7 @@ def segment(name, levels, error=None):
         "error_kind": error,
         "error_message": error,
         "extract_seconds": {step.name: 0.0 for step in SECONDS},
-        "extract_cpu_s": 0.0,
+        "extract_cpu_seconds": {step.name: 0.0 for step in SECONDS},
         "faces": faces,
     }
 

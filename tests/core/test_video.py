@@ -357,9 +357,10 @@ def test_interlaced_frames_are_counted_by_decoding_and_those_of_a_full_decode(tm
         }
 
 
-def test_decoding_from_the_middle_knows_the_encoder_that_only_the_first_packet_names(tmp_path):
+@pytest.mark.parametrize("name", ["named.mp4", "named.mkv", "named.flv", "named.ts"])
+def test_decoding_from_the_middle_knows_the_encoder_that_only_the_first_packet_names(tmp_path, name):
     options = x264("keyint=20:bframes=8:b-adapt=0:b-pyramid=normal:direct=spatial:ref=5:scenecut=0")
-    path = encode(tmp_path / "named.mp4", "libx264", options=options, draw=almost_still)
+    path = encode(tmp_path / name, "libx264", options=options, draw=almost_still)
     plain, count = opencv_frames(path)
     content = path.read_bytes()
     at = content.index(b"x264 - core ") + len(b"x264 - core ")

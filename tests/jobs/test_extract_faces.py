@@ -173,6 +173,10 @@ def test_pictures_that_the_model_cannot_use_are_refused_in_one_line(faces, tmp_p
         score.run(
             ScoreRequest(str(faces), str(tmp_path / "bundle"), str(tmp_path / "out"), sampling="uniform:3")
         )
+    with pytest.raises(RequestError, match="detected in frames as they are; --detect-max-side cannot be 640"):
+        score.run(
+            ScoreRequest(str(faces), str(tmp_path / "bundle"), str(tmp_path / "out"), detect_max_side_px=640)
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -193,6 +197,17 @@ def test_aggregating_faces_without_scores_is_refused(faces):
 def test_another_margin_in_the_same_folder_is_refused(faces, source):
     with pytest.raises(OutputError, match=r"margin was 0\.0, now 0\.2"):
         extract_faces.run(ExtractFacesRequest(str(source), str(faces), margin=0.2))
+
+
+def test_the_detectors_frame_is_part_of_the_configuration(faces, source, tmp_path):
+    with pytest.raises(OutputError, match="detect_max_side_px was None, now 300"):
+        extract_faces.run(ExtractFacesRequest(str(source), str(faces), detect_max_side_px=300))
+    made = tmp_path / "faces"
+    shutil.copytree(faces, made)
+    record = record_of(made)
+    del record["configuration"]["detect_max_side_px"]  # as folders of before this option
+    (made / "run.json").write_text(json.dumps(record))
+    assert extract_faces.run(ExtractFacesRequest(str(source), str(made))) == 0
 
 
 def test_a_table_made_elsewhere_is_scored_row_by_row(tmp_path):

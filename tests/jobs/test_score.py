@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from unittest.mock import ANY
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -70,6 +71,13 @@ def test_the_job_ends_well_and_says_so(first_run):
     assert "7 videos" in done.stdout
     assert f"'{out}/videos/*.parquet'" in done.stdout
     assert "pd.read_parquet" in done.stdout
+    seconds = [
+        line.split()
+        for line in done.stdout.splitlines()
+        if line.lstrip().startswith(("worker", "wall", "CPU"))
+    ]
+    assert seconds[0] == "worker seconds probe seek decode convert detect crop score".split()
+    assert [(line[0], len(line), line[-1]) for line in seconds[1:]] == [("wall", 8, ANY), ("CPU", 8, "–")]
 
 
 def test_the_log_is_the_jobs_own_and_nothing_else(first_run):
@@ -130,7 +138,11 @@ def test_run_json_tells_what_ran(first_run):
     assert record["model"]["trained"] is False
     assert record["model"]["precision"] in ("bfloat16", "float32", "float16")
     assert record["counts"]["videos"] == 7
-    assert record["stage_seconds"]["detect"] > 0
+    wall, cpu = record["stage_seconds"], record["stage_cpu_seconds"]
+    assert list(wall) == "probe seek decode convert detect crop score".split()
+    assert list(cpu) == list(wall)[:-1]
+    assert all(cpu[stage] > 0 for stage in cpu)
+    assert sum(cpu.values()) < 1.2 * sum(wall[stage] for stage in cpu)
     assert record["throughput"]["footage_s_per_wall_s"] > 0
     assert "unexpected" not in record["counts"]["error_kinds"]
 
@@ -148,12 +160,21 @@ def test_the_same_command_again_decodes_nothing(first_run, archive):
     assert len(record_of(out)["attempts"]) >= 2
 
 
-def test_another_configuration_in_the_same_folder_is_refused_by_name_and_value(first_run, archive):
+@pytest.mark.parametrize(
+    ("flag", "value", "complaint"),
+    [
+        ("--sampling", "interval:0.5", "sampling was 'stride', now 'interval:0.5'"),
+        ("--detect-max-side", "640", "detect_max_side_px was None, now 640"),
+    ],
+)
+def test_another_configuration_in_the_same_folder_is_refused_by_name_and_value(
+    first_run, archive, flag, value, complaint
+):
     out, _ = first_run
     before = (out / "run.json").read_bytes()
-    done = score_here(archive, "--model", MODEL, "--out", out, "--sampling", "interval:0.5")
+    done = score_here(archive, "--model", MODEL, "--out", out, flag, value)
     assert done.returncode == 2
-    assert "sampling was 'stride', now 'interval:0.5'" in done.stderr
+    assert complaint in done.stderr
     assert "Traceback" not in done.stderr
     assert (out / "run.json").read_bytes() == before
 
@@ -220,6 +241,7 @@ def test_more_failures_than_allowed_is_exit_1_and_the_tables_are_there(first_run
         (["nowhere", "--model", MODEL, "--out", "OUT"], "Nothing is at the source"),
         (["SOURCE", "--model", MODEL, "--out", "OUT", "--sampling", "often"], "Expected sampling"),
         (["SOURCE", "--model", MODEL, "--out", "OUT", "--segment-s", "0"], "segment length"),
+        (["SOURCE", "--model", MODEL, "--out", "OUT", "--detect-max-side", "0"], "for the detector >= 80"),
         (["SOURCE", "--model", MODEL, "--out", "OUT", "--aggregation", "sum"], "Expected aggregation"),
         (["SOURCE", "--model", MODEL, "--out", "OUT", "--retry-failed=bad"], "Expected error kinds"),
         (["SOURCE", "--model", MODEL, "--out", "OUT", "--max-failed", "2"], "max-failed"),
