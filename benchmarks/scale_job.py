@@ -45,8 +45,8 @@ def plan_block(requests: pa.Table, *, config: Any) -> pa.Table:
 
 def extract_block(segments: pa.Table, *, config: Any, tally: Any = None) -> Iterator[pa.Table]:
     """Yield the faces of a block of segments, as `stages.extract_block` does."""
-    from dfd_core.extract import failed_segment
     from dfd_core.errors import UnexpectedError
+    from dfd_core.extract import failed_segment
     from dfd_core.schemas import face_crops
     from jobs import stages
 

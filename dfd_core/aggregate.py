@@ -277,8 +277,9 @@ def _stage_seconds(db: duckdb.DuckDBPyConnection) -> tuple[dict[str, float], dic
     """Return the wall-clock and the CPU seconds of each stage."""
     wall = {"probe": "probe_s", **{str(step): f"extract_seconds.{step}_s" for step in STEPS}}
     cpu = {"probe": "probe_cpu_s", **{str(step): f"extract_cpu_seconds.{step}_s" for step in STEPS}}
-    if "score_s" in db.table("results").columns:
-        wall["score"] = "score_s"
+    if "infer_s" in db.table("results").columns:
+        wall |= {"queue": "queue_s", "infer": "infer_s"}
+        cpu |= {"infer": "infer_cpu_s"}
     return _summed(db, wall), _summed(db, cpu)
 
 

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -122,6 +123,7 @@ class RunRecord:
         num_cpus: int,
         extract_s: float,
         score_busy_share: float | None,
+        writing: Mapping[str, float],
         start_s: Mapping[str, float],
     ) -> None:
         """Note how fast the segments of this attempt went, start-up of the workers and the model included.
@@ -132,6 +134,7 @@ class RunRecord:
             num_cpus: CPUs of the cluster.
             extract_s: Worker seconds of extraction.
             score_busy_share: Share of the score actors' time in which they scored; None without such.
+            writing: `write_s`, `write_cpu_s` and `spilled_mb` of this attempt.
             start_s: Seconds from the start of the command until this and that was there.
         """
         self.values["throughput"] = {
@@ -142,10 +145,24 @@ class RunRecord:
             "segments_per_wall_s": round(work.num_open / wall_s, 3),
             "num_cpus": num_cpus,
             "extract_busy_share": round(extract_s / (wall_s * num_cpus), 3),
+            "spilled_mb": round(writing["spilled_mb"], 1),
             "start_s": {name: round(seconds, 1) for name, seconds in start_s.items()},
         }
+        self.values["attempts"][-1] |= {name: round(writing[name], 3) for name in ("write_s", "write_cpu_s")}
         if score_busy_share is not None:
             self.values["throughput"]["score_busy_share"] = round(score_busy_share, 3)
+
+    def with_writing(self, counts: Counts) -> Counts:
+        """Return `counts` with the seconds in which all attempts wrote and committed, as the last stage."""
+        wall_s, cpu_s = (
+            round(sum(attempt.get(name, 0.0) for attempt in self.values["attempts"]), 3)
+            for name in ("write_s", "write_cpu_s")
+        )
+        return replace(
+            counts,
+            stage_s=counts.stage_s | {"write": wall_s},
+            stage_cpu_s=counts.stage_cpu_s | {"write": cpu_s},
+        )
 
     def tables(self, counts: Counts, aggregation: Aggregation | None = None) -> None:
         """Note what the tables hold."""

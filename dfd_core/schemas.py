@@ -118,8 +118,10 @@ _SEGMENT_OUTCOME = [
     pa.field("error_message", pa.string()),
     _required("extract_seconds", SECONDS),
     _required("extract_cpu_seconds", SECONDS),
+    _required("extracted_at", pa.float64()),
 ]
-"""`extract_seconds` are of the wall clock, `extract_cpu_seconds` of the process that did the work, 0 where that was lost."""
+"""`extract_seconds` are of the wall clock, `extract_cpu_seconds` of the process that did the work, 0 where that was lost.
+`extracted_at` is when that was done, in seconds since 1970 by the clock of its node."""
 
 
 def face_crops(crop_px: int) -> pa.Schema:
@@ -144,11 +146,15 @@ SEGMENT_PICTURES = pa.schema(
 SEGMENT_RESULT = pa.schema(
     [
         *_SEGMENT_OUTCOME,
-        _required("score_s", pa.float64()),
+        _required("queue_s", pa.float64()),
+        _required("infer_s", pa.float64()),
+        _required("infer_cpu_s", pa.float64()),
         _required("faces", pa.list_(pa.struct([*_FACE, _required("p_fake", pa.float32())]))),
     ]
 )
-"""score → commit: one row per segment; the pixels are gone."""
+"""score → commit: one row per segment; the pixels are gone. `queue_s` is the time from `extracted_at` until a model took
+the segment up, 0 where the clocks of two nodes disagree by more than that; `infer_s` and `infer_cpu_s` are its share of
+the model's wall-clock and CPU seconds for the block that it came with."""
 
 FACES = pa.schema([_required("video_id", pa.string()), *_FACE, _required("p_fake", pa.float32())])
 """The user's `faces/`: one row per face."""

@@ -28,12 +28,17 @@ def score_segments(segments: pa.Table, predict: Predict, *, crop_px: int) -> pa.
         crop_px: Side of a crop, pixels.
     """
     segments = segments.combine_chunks()
-    started_s = time.perf_counter()
+    begun_at, started_s, started_cpu_s = time.time(), time.perf_counter(), time.process_time()
     faces = pc.list_flatten(segments.column("faces")).combine_chunks()
     p_fake = predict(crops_of(faces, crop_px))
-    score_s = (time.perf_counter() - started_s) / max(1, segments.num_rows)
+    share = 1 / max(1, segments.num_rows)
+    infer_s = (time.perf_counter() - started_s) * share
+    infer_cpu_s = (time.process_time() - started_cpu_s) * share
     columns = {name: segments.column(name) for name in segments.column_names if name != "faces"}
-    columns["score_s"] = pa.array(np.full(segments.num_rows, score_s))
+    waited_s = begun_at - segments.column("extracted_at").to_numpy()
+    columns["queue_s"] = pa.array(np.maximum(waited_s, 0.0))
+    columns["infer_s"] = pa.array(np.full(segments.num_rows, infer_s))
+    columns["infer_cpu_s"] = pa.array(np.full(segments.num_rows, infer_cpu_s))
     offsets = _offsets(segments.column("faces"))
     faces, p_fake, offsets, columns = _drop_unscorable(faces, p_fake, offsets, columns)
     face_type = SEGMENT_RESULT.field("faces").type.value_type

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Step = Literal["seek", "decode", "convert", "detect", "crop"]
 STEPS: tuple[Step, ...] = get_args(Step)
@@ -43,13 +43,13 @@ class StepClock:
         finally:
             self.enter(before)
 
-    def as_row(self) -> dict[str, dict[str, float]]:
-        """Return the fields of a segment's row that hold the seconds up to now: `schemas.SECONDS`, wall-clock and CPU."""
+    def as_row(self) -> dict[str, Any]:
+        """Return the fields of a segment's row that hold the time: the seconds up to now (`schemas.SECONDS`), and now."""
         self.enter(self._step)
         return _row(self._wall_s, self._cpu_s)
 
 
-def lost_seconds(lost_s: float) -> dict[str, dict[str, float]]:
+def lost_seconds(lost_s: float) -> dict[str, Any]:
     """Return those fields of a segment whose process was lost after `lost_s` seconds of wall clock.
 
     They count as decoding. The CPU seconds are lost with the process: 0.0.
@@ -58,8 +58,9 @@ def lost_seconds(lost_s: float) -> dict[str, dict[str, float]]:
     return _row({**nothing, "decode": lost_s}, nothing)
 
 
-def _row(wall_s: dict[Step, float], cpu_s: dict[Step, float]) -> dict[str, dict[str, float]]:
-    return {
+def _row(wall_s: dict[Step, float], cpu_s: dict[Step, float]) -> dict[str, Any]:
+    seconds = {
         name: {f"{step}_s": spent_s for step, spent_s in of_step.items()}
         for name, of_step in (("extract_seconds", wall_s), ("extract_cpu_seconds", cpu_s))
     }
+    return {**seconds, "extracted_at": time.time()}

@@ -143,7 +143,7 @@ class Attempt:
         num_cpus = self.cluster.num_cpus
         with Progress(work, waits_for=waits_for) as progress:
             dataset = build(num_cpus=num_cpus, tally=progress.tally)
-            stages.write(dataset, self.out.results, num_cpus=num_cpus)
+            writing = stages.write(dataset, self.out.results, num_cpus=num_cpus)
         wall_s = time.monotonic() - started_s
         self.record.throughput(
             work,
@@ -151,6 +151,7 @@ class Attempt:
             num_cpus=num_cpus,
             extract_s=progress.extract_s,
             score_busy_share=progress.busy_share,
+            writing=writing,
             start_s=start_s | {name: since_start_s(at) for name, at in progress.first_at.items()},
         )
         return progress.model

@@ -173,7 +173,7 @@ def _costs(segments: list[dict[str, Any]], numbers: list[int], results: list[pa.
             footage_s=estimate.footage_s(segment),
             extract_s=sum(row["extract_seconds"].values()),
             extract_cpu_s=sum(row["extract_cpu_seconds"].values()),
-            score_s=row["score_s"],
+            score_s=row["infer_s"],
             num_faces=len(row["faces"]),
             log_bytes=size,
         )

@@ -120,7 +120,7 @@ def _extract(attempt: Attempt, config: ExtractConfig, png: str | None) -> Counts
         return stages.build_pictures(out, config, work=work, tally=tally)
 
     attempt.run_segments(work, build)
-    counts = finish_faces(out)
+    counts = attempt.record.with_writing(finish_faces(out))
     attempt.record.tables(counts)
     if png is not None:
         LOG.info("%s PNG files are in %s", f"{write_png_tree(out, png):,}", png)

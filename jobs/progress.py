@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from dfd_core.step_clock import STEPS
 from dfd_core.worklist import Worklist
 from jobs import metrics
 
@@ -68,7 +69,7 @@ class Tally:
         metrics.count("faces", sum(num_faces))
         metrics.count_failures(error_kinds)
         metrics.count_seconds(seconds)
-        self._state["extract_s"] += sum(spent for stage, spent in seconds.items() if stage != "score")
+        self._state["extract_s"] += sum(spent for stage, spent in seconds.items() if stage in STEPS)
         self._state["segments"] += len(plan_keys)
         self._state["faces"] += sum(num_faces)
         self._state["errors"].update(error_kinds)

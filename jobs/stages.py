@@ -106,8 +106,13 @@ def _listed(address: str, block_rows: int) -> Dataset:
     )
 
 
-def write(dataset: Dataset, folder: str, *, num_cpus: int) -> None:
-    """Run `dataset` and append its rows to the Parquet files of `folder`, committing block by block."""
+def write(dataset: Dataset, folder: str, *, num_cpus: int) -> dict[str, float]:
+    """Run `dataset` and append its rows to the Parquet files of `folder`, committing block by block.
+
+    Returns:
+        `write_s` and `write_cpu_s`, the worker seconds of writing and committing, and `spilled_mb`, what did not fit
+        into the object store and went to the nodes' disks.
+    """
     fs, path = storage.filesystem(folder)
     # A write takes no CPU of its own: it would wait for one behind every extraction that is already queued. So their
     # number must be bounded instead, for each is a process.
@@ -117,8 +122,19 @@ def write(dataset: Dataset, folder: str, *, num_cpus: int) -> None:
             dataset.write_parquet(
                 path, filesystem=fs, mode="append", ray_remote_args={"num_cpus": 0}, concurrency=writers
             )
+            return _writing(dataset)
     finally:
         DataContext.get_current().checkpoint_config = None  # what this process does next has no such log
+
+
+def _writing(dataset: Dataset) -> dict[str, float]:
+    found = dataset.get_stats_summary()
+    writes = [step for step in found.operators_stats if step.operator_name == "Write"]
+    return {
+        "write_s": sum(step.wall_time.sum for step in writes if step.wall_time),
+        "write_cpu_s": sum(step.cpu_time.sum for step in writes if step.cpu_time),
+        "spilled_mb": found.dataset_bytes_spilled / 1e6,
+    }
 
 
 _ARROW: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True, "num_cpus": 1}
@@ -218,8 +234,8 @@ def _seconds(segments: pa.Table) -> dict[str, float]:
     steps = segments.column("extract_seconds").combine_chunks()
     names = [step.name for step in steps.type]
     seconds = {name.removesuffix("_s"): pc.sum(steps.field(name)).as_py() or 0.0 for name in names}
-    if "score_s" in segments.column_names:
-        seconds["score"] = pc.sum(segments.column("score_s")).as_py() or 0.0
+    for name in {"queue_s", "infer_s"} & set(segments.column_names):
+        seconds[name.removesuffix("_s")] = pc.sum(segments.column(name)).as_py() or 0.0
     return seconds
 
 

@@ -43,7 +43,7 @@ def test_every_error_kind_is_documented():
 
 
 def test_every_stage_of_run_json_is_documented_in_order():
-    stages = ["probe", *STEPS, "score"]
+    stages = ["probe", *STEPS, "queue", "infer", "write"]
     (listed,) = re.findall(
         r"^\| `stage_seconds` \| .*: (.*), see below \|$", section("`run.json`"), flags=re.M
     )

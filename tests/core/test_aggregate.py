@@ -60,7 +60,10 @@ def result_row(key, position, scores, *, num_frames=None, error=None):
         "error_message": error and "part of it broke",
         "extract_seconds": {step.name: float(n) for n, step in enumerate(SECONDS, 1)},
         "extract_cpu_seconds": {step.name: n / 4 for n, step in enumerate(SECONDS, 1)},
-        "score_s": 0.25,
+        "extracted_at": 0.0,
+        "queue_s": 0.5,
+        "infer_s": 0.25,
+        "infer_cpu_s": 0.125,
         "faces": faces,
     }
 
@@ -138,7 +141,8 @@ def test_a_video_is_the_aggregate_of_its_frames_and_a_frame_its_highest_face(tmp
         "convert": 48.0,
         "detect": 64.0,
         "crop": 80.0,
-        "score": 4.0,
+        "queue": 8.0,
+        "infer": 4.0,
     }
     assert counts.stage_cpu_s == {
         "probe": 2.0,
@@ -147,6 +151,7 @@ def test_a_video_is_the_aggregate_of_its_frames_and_a_frame_its_highest_face(tmp
         "convert": 12.0,
         "detect": 16.0,
         "crop": 20.0,
+        "infer": 2.0,
     }
 
 

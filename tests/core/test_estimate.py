@@ -143,7 +143,10 @@ def results(num_segments, num_faces):
             **{"segment_id": f"s{n}", "plan_key": f"p{n}", "error_kind": None, "error_message": None},
             "extract_seconds": {field.name: 0.1 for field in SECONDS},
             "extract_cpu_seconds": {field.name: 0.08 for field in SECONDS},
-            "score_s": 0.1,
+            "extracted_at": 0.0,
+            "queue_s": 0.0,
+            "infer_s": 0.1,
+            "infer_cpu_s": 0.1,
             "faces": [
                 face | {"detector_confidence": n / 7 + i / 3, "p_fake": 1 / (1 + i + n)}
                 for i in range(num_faces)

@@ -75,7 +75,8 @@ def ends_within(seconds, pid):
 
 
 def without_seconds(row):
-    return {name: value for name, value in row.items() if not name.endswith(("_seconds", "probe_s", "cpu_s"))}
+    of_time = ("_seconds", "probe_s", "cpu_s", "extracted_at")
+    return {name: value for name, value in row.items() if not name.endswith(of_time)}
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,10 @@ def test_a_null_inside_a_list_of_structs_is_refused():
         "error_message": None,
         "extract_seconds": {step.name: 0.0 for step in SECONDS},
         "extract_cpu_seconds": {step.name: 0.0 for step in SECONDS},
-        "score_s": 0.0,
+        "extracted_at": 0.0,
+        "queue_s": 0.0,
+        "infer_s": 0.0,
+        "infer_cpu_s": 0.0,
         "faces": [face],
     }
     with pytest.raises(ValueError, match="detector_confidence"):

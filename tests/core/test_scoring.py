@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,7 +10,7 @@ from dfd_core.scoring import score_segments
 CROP_PX = 4
 
 
-def segment(name, levels, error=None):
+def segment(name, levels, error=None, waited_s=0.0):
     """A segment with one face a level; every pixel of a face has its level."""
     faces = [
         {
@@ -33,6 +35,7 @@ def segment(name, levels, error=None):
         "error_message": error,
         "extract_seconds": {step.name: 0.0 for step in SECONDS},
         "extract_cpu_seconds": {step.name: 0.0 for step in SECONDS},
+        "extracted_at": time.time() - waited_s,
         "faces": faces,
     }
 
@@ -57,6 +60,21 @@ def test_each_segment_gets_its_own_faces_scores_in_order():
     assert table.schema.equals(SEGMENT_RESULT)
     assert p_fake(table) == [pytest.approx([0, 1]), [], pytest.approx([0.2, 0.4, 0.8])]
     assert table.column("segment_id").to_pylist() == ["a", "b", "c"]
+
+
+def test_the_seconds_of_waiting_and_of_the_model_are_told():
+    def slow(crops):
+        until_s = time.process_time() + 0.2
+        while time.process_time() < until_s:
+            pass
+        return brightness(crops)
+
+    table = scored(segment("a", [0], waited_s=5.0), segment("b", [1], waited_s=-60.0), predict=slow)
+    waited_s, other_s = table.column("queue_s").to_pylist()
+    assert 5.0 <= waited_s < 6.0
+    assert other_s == 0.0  # the clock of another node is ahead
+    for name in ("infer_s", "infer_cpu_s"):
+        assert sum(table.column(name).to_pylist()) == pytest.approx(0.2, abs=0.1)
 
 
 def test_a_part_of_a_table_is_scored_as_the_part_it_is():

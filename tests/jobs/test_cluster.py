@@ -233,7 +233,7 @@ def test_prometheus_gets_videos_faces_failures_and_seconds(first_run):
     assert 0 < highest["ray_dfd_faces_total", None] <= len(tables_of(first_run[0])[1])
     assert 0 < highest["ray_dfd_segments_total", None] <= 24
     assert 0 < highest["ray_dfd_videos_total", None] <= 8
-    for stage in ("plan", "decode", "detect", "score"):
+    for stage in ("plan", "decode", "detect", "infer"):
         assert highest["ray_dfd_stage_seconds_total", stage] > 0
 
 

@@ -116,7 +116,7 @@ def test_run_json_says_how_the_pictures_were_made(faces):
     wanted = {"job": "extract_faces", "margin": 0.0, "image_format": "png", "sampling": "stride"}
     assert wanted.items() <= record["configuration"].items()
     assert record["counts"]["faces"] == len(rows_of(faces))
-    assert "score" not in record["stage_seconds"]
+    assert "infer" not in record["stage_seconds"]
 
 
 def test_the_tree_holds_the_same_pictures_and_nothing_lies_outside(faces, place):
