@@ -1,7 +1,7 @@
 """The scoring job with nothing to decode and nothing to score: python -m benchmarks.scale_job MANIFEST OUT FACTS.
 
 Everything but the work inside the stages is the job's own: reading the manifest, planning, streaming, committing,
-merging, deriving the tables. A plan says 16 s of video; a segment has `NUM_FACES` faces with pixels of full size.
+merging, deriving the tables. A plan says 16 s of video; a segment has `DFD_SCALE_FACES` faces with pixels of full size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import pyarrow as pa
 from jobs import archive_run, runtime, score
 
 NUM_FACES = int(os.environ.get("DFD_SCALE_FACES", "16"))
-"""Faces in a clip of the archive that the project is measured on: 735 in 45 clips."""
 DURATION_S = 16.0
 
 _FACE = {

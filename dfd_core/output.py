@@ -42,6 +42,11 @@ class OutputFolder:
         return storage.join(self.root, "run.json")
 
     @property
+    def profile(self) -> str:
+        """Where one worker's time went, for speedscope."""
+        return storage.join(self.root, "profile.speedscope.json")
+
+    @property
     def manifest(self) -> str:
         """The manifest as this run reads it: MANIFEST and the user's own columns."""
         return storage.join(self.root, "plan", "manifest.parquet")

@@ -117,6 +117,15 @@ class Sandbox:
             wanted = pictures["num_frames_wanted"]
             return failed_segment(run, error, self._config, lost_s=lost_s) | {"num_frames_wanted": wanted}
 
+    def start(self) -> int:
+        """Start the child, if there is none, and return the number of its process; another may follow it.
+
+        Raises:
+            BrokenProcessPool: It does not start.
+        """
+        with self._lock:
+            return self._ready_child().pid
+
     def close(self) -> None:
         """End the child, if there is one. A later video starts another."""
         with self._lock:

@@ -44,6 +44,7 @@ class ArchiveRequest(Protocol):
     max_failed: float
     retry_kinds: frozenset[str]
     overwrite: bool
+    profile: bool
     address: str | None
     verbose: bool
 
@@ -125,13 +126,14 @@ class Attempt:
 
         Args:
             work: What is left to do.
-            build: Returns the lazy dataset segments → results; called with the keywords `num_cpus` and `tally`.
+            build: Returns the lazy dataset segments → results; called with the keywords `num_cpus`, `tally` and `profile`.
             waits_for: What the user waits for until the first segment is done.
         """
         if not work.num_open:
             return None
         self.cluster.start()
         from jobs import stages
+        from jobs.profile import Profile, tell_profile
         from jobs.progress import Progress
 
         footage = f", {work.footage_s / 3600:,.1f} hours of footage" if work.footage_s else ""
@@ -142,7 +144,8 @@ class Attempt:
         start_s = {"ray": self.cluster.ready_s, "planned": since_start_s()}
         num_cpus = self.cluster.num_cpus
         with Progress(work, waits_for=waits_for) as progress:
-            dataset = build(num_cpus=num_cpus, tally=progress.tally)
+            record = Profile(self.out.profile, progress.tally) if self.request.profile else None
+            dataset = build(num_cpus=num_cpus, tally=progress.tally, profile=record)
             writing = stages.write(dataset, self.out.results, num_cpus=num_cpus)
         wall_s = time.monotonic() - started_s
         self.record.throughput(
@@ -154,6 +157,8 @@ class Attempt:
             writing=writing,
             start_s=start_s | {name: since_start_s(at) for name, at in progress.first_at.items()},
         )
+        if progress.profile is not None:
+            tell_profile(self.out.profile, *progress.profile)
         return progress.model
 
 
@@ -273,6 +278,7 @@ _OPTIONS = (
     click.option("--timeout-factor", type=float, default=LIMITS.timeout_factor, show_default=True, help="Seconds that a segment may take for each second of its duration."),
     click.option("--timeout-floor-s", type=float, default=LIMITS.timeout_floor_s, show_default=True, help="Seconds that any segment may take."),
     click.option("--memory-mb", type=int, default=LIMITS.memory_mb, show_default=True, help="Resident memory of each decoding process, MB."),
+    click.option("--profile", is_flag=True, help="Record where one extraction worker's time goes, for speedscope: OUT/profile.speedscope.json."),
     click.option("--address", help="A Ray cluster's address.  [default: RAY_ADDRESS, else this machine]"),
     click.option("--verbose", is_flag=True, help="Show what Ray and TensorFlow say."),
 )  # fmt: skip

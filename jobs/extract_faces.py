@@ -65,6 +65,7 @@ class ExtractFacesRequest:
     retry_kinds: frozenset[str] = frozenset()
     detect_max_side_px: int | None = None
     overwrite: bool = False
+    profile: bool = False
     address: str | None = None
     verbose: bool = False
 
@@ -114,10 +115,10 @@ def _extract(attempt: Attempt, config: ExtractConfig, png: str | None) -> Counts
     out = attempt.out
     work = worklist.list_segments(out, num_cpus=attempt.cluster.num_cpus)
 
-    def build(*, num_cpus: int, tally: Any) -> Any:
+    def build(*, num_cpus: int, tally: Any, profile: Any) -> Any:
         from jobs import stages
 
-        return stages.build_pictures(out, config, work=work, tally=tally)
+        return stages.build_pictures(out, config, work=work, tally=tally, profile=profile)
 
     attempt.run_segments(work, build)
     counts = attempt.record.with_writing(finish_faces(out))

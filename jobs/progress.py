@@ -37,7 +37,9 @@ class Tally:
             "actor_s": 0.0,
             "extract_s": 0.0,
             "first_at": {},
+            "profile": None,
         }
+        self._is_profiled = False
 
     def loaded(self, precision: str, device: str) -> None:
         """Note how the model runs."""
@@ -74,6 +76,15 @@ class Tally:
         self._state["faces"] += sum(num_faces)
         self._state["errors"].update(error_kinds)
 
+    def take_profile(self) -> bool:
+        """Return True to the first that asks."""
+        taken, self._is_profiled = self._is_profiled, True
+        return not taken
+
+    def profiled(self, outcome: str | None) -> None:
+        """Note that the recording has ended: None if it is kept, else why not."""
+        self._state["profile"] = (outcome,)
+
     def read(self) -> dict[str, Any]:
         """Return what has been counted."""
         return self._state
@@ -93,6 +104,8 @@ class Progress:
         """Worker seconds that went into extraction."""
         self.first_at: dict[str, float] = {}
         """When the first model was loaded and the first result was there, seconds on this machine's clock."""
+        self.profile: tuple[str | None] | None = None
+        """How the recording of a worker ended: (None,) if it is kept, else (why not,); None without one."""
         self._work = work
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -122,6 +135,7 @@ class Progress:
         self.model = state["model"] or self.model
         self.extract_s = state["extract_s"]
         self.first_at = state["first_at"]
+        self.profile = state["profile"]
         self.busy_share = state["busy_s"] / state["actor_s"] if state["actor_s"] else None
         return state
 

@@ -73,6 +73,7 @@ class ScoreRequest:
     retry_kinds: frozenset[str] = frozenset()
     detect_max_side_px: int | None = None
     overwrite: bool = False
+    profile: bool = False
     estimate: bool = False
     address: str | None = None
     verbose: bool = False

@@ -6,6 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +26,7 @@ from dfd_core.schemas import SEGMENT_PICTURES, VIDEO_PLAN, face_crops, to_table
 from dfd_core.worklist import Worklist
 from jobs import metrics
 from jobs.pools import Pools
+from jobs.profile import Profile
 from jobs.runtime import cluster_limits, plain_errors
 
 _PLAN_BLOCK_ROWS = 256
@@ -54,6 +56,7 @@ def build_score(
     pools: Pools = _POOLS,
     of_pictures: bool = False,
     raw: bool = False,
+    profile: Profile | None = None,
 ) -> Dataset:
     """Return the lazy dataset segments → results; `write` of it commits each segment's faces once.
 
@@ -67,7 +70,7 @@ def build_score(
         crops = _segments(out, work).map_batches(  # 1 segment : 1 row of crops
             crop_block if of_pictures else extract_block,
             batch_size=None,
-            fn_kwargs={"config": config},
+            fn_kwargs={"config": config, "profile": profile},
             **_ARROW | pools.extract_options(),
         )
         return crops.map_batches(  # 1 segment : 1 result, pixels dropped
@@ -87,10 +90,15 @@ def build_score(
         )
 
 
-def build_pictures(out: OutputFolder, config: ExtractConfig, *, work: Worklist, tally: Any) -> Dataset:
+def build_pictures(
+    out: OutputFolder, config: ExtractConfig, *, work: Worklist, tally: Any, profile: Profile | None = None
+) -> Dataset:
     """Return the lazy dataset segments → pictures of faces; `write` of it commits each segment's once."""
     return _segments(out, work).map_batches(  # 1 segment : 1 row of pictures
-        extract_block, batch_size=None, fn_kwargs={"config": config, "tally": tally}, **_ARROW
+        extract_block,
+        batch_size=None,
+        fn_kwargs={"config": config, "tally": tally, "profile": profile},
+        **_ARROW,
     )
 
 
@@ -186,24 +194,30 @@ def plan_block(requests: pa.Table, *, config: ExtractConfig) -> pa.Table:
     return to_table(plans, VIDEO_PLAN)
 
 
-def extract_block(segments: pa.Table, *, config: ExtractConfig, tally: Any = None) -> Iterator[pa.Table]:
+def extract_block(
+    segments: pa.Table, *, config: ExtractConfig, tally: Any = None, profile: Profile | None = None
+) -> Iterator[pa.Table]:
     """Yield the faces of a block of segments, some segments at a time, so that few are held.
 
     They are crops, or pictures where the configuration has an image format. Only a `tally` hears of them.
     """
     sandbox = _sandbox(config)
     schema = face_crops(config.crop_px) if config.image_format is None else SEGMENT_PICTURES
-    for faces in _tables((sandbox.extract(row) for row in segments.to_pylist()), schema):
-        if tally is not None:
-            _report(tally, faces)
-        yield faces
+    with nullcontext() if profile is None else profile.of(sandbox):
+        for faces in _tables((sandbox.extract(row) for row in segments.to_pylist()), schema):
+            if tally is not None:
+                _report(tally, faces)
+            yield faces
 
 
-def crop_block(runs: pa.Table, *, config: ExtractConfig) -> Iterator[pa.Table]:
+def crop_block(
+    runs: pa.Table, *, config: ExtractConfig, profile: Profile | None = None
+) -> Iterator[pa.Table]:
     """Yield the face crops of a block of runs of pictures (FACE_RUN), some segments at a time."""
     sandbox = _sandbox(config)
     rows = (sandbox.crop(run, pictures) for run, pictures in pictures_of(runs.to_pylist()))
-    yield from _tables(rows, face_crops(config.crop_px))
+    with nullcontext() if profile is None else profile.of(sandbox):
+        yield from _tables(rows, face_crops(config.crop_px))
 
 
 def _tables(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.Table]:

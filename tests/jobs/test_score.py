@@ -59,7 +59,7 @@ def archive(clip_folder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def first_run(archive, tmp_path_factory):
     out = tmp_path_factory.mktemp("scored") / "out"
-    done = score(archive, "--model", MODEL, "--out", out)
+    done = score(archive, "--model", MODEL, "--out", out, "--profile")
     return out, done
 
 
@@ -76,8 +76,16 @@ def test_the_job_ends_well_and_says_so(first_run):
         for line in done.stdout.splitlines()
         if line.lstrip().startswith(("worker", "wall", "CPU"))
     ]
-    assert seconds[0] == "worker seconds probe seek decode convert detect crop score".split()
-    assert [(line[0], len(line), line[-1]) for line in seconds[1:]] == [("wall", 8, ANY), ("CPU", 8, "–")]
+    assert seconds[0] == "worker seconds probe seek decode convert detect crop queue infer write".split()
+    assert [(line[0], len(line), line[7]) for line in seconds[1:]] == [("wall", 10, ANY), ("CPU", 10, "–")]
+
+
+def test_a_profile_shows_the_functions_of_one_worker(first_run):
+    found = json.loads((first_run[0] / "profile.speedscope.json").read_text())
+    assert "speedscope" in found["$schema"]
+    names = {frame["name"] for frame in found["shared"]["frames"]}
+    assert {"_extract", "extract_segment"} <= names
+    assert sum(len(profile["samples"]) for profile in found["profiles"]) > 10
 
 
 def test_the_log_is_the_jobs_own_and_nothing_else(first_run):
