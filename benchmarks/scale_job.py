@@ -42,7 +42,7 @@ def plan_block(requests: pa.Table, *, config: Any) -> pa.Table:
     return to_table([row | {"plan_key": key} for key in requests.column("plan_key").to_pylist()], VIDEO_PLAN)
 
 
-def extract_block(segments: pa.Table, *, config: Any, tally: Any = None) -> Iterator[pa.Table]:
+def extract_block(segments: pa.Table, *, config: Any, **_: Any) -> Iterator[pa.Table]:
     """Yield the faces of a block of segments, as `stages.extract_block` does."""
     from dfd_core.errors import UnexpectedError
     from dfd_core.extract import failed_segment

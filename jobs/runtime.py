@@ -143,6 +143,8 @@ def _set_data_context(*, verbose: bool) -> None:
     context.op_resource_reservation_enabled = False
     context.target_max_block_size = _MAX_BLOCK_BYTES
     context.target_min_block_size = 1
+    # Every task would have a thread that reads the process's memory maps once a second, for a figure nobody looks at.
+    context.memory_usage_poll_interval_s = None
     # The newer reader starts a process for each CPU to read footers, even those of one small file.
     context.use_datasource_v2 = False
     # Ray's own default puts what needs no GPU on nodes without one as long as those have room; Ray Data's spreads it.

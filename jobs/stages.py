@@ -109,9 +109,9 @@ def _segments(out: OutputFolder, work: Worklist) -> Dataset:
 
 def _listed(address: str, block_rows: int) -> Dataset:
     fs, path = storage.filesystem(address)
-    return ray.data.read_parquet(path, filesystem=fs, num_cpus=0.1).repartition(
-        target_num_rows_per_block=block_rows
-    )
+    # One task reads it, bit by bit; by default Ray Data would cut each file into two hundred pieces first.
+    listed = ray.data.read_parquet(path, filesystem=fs, num_cpus=0.1, override_num_blocks=1)
+    return listed.repartition(target_num_rows_per_block=block_rows)
 
 
 def write(dataset: Dataset, folder: str, *, num_cpus: int) -> dict[str, float]:
