@@ -220,6 +220,17 @@ CLIPS = {
     "all_flagged_key_hevc.mkv": ("libx265", {"options": OPEN_HEVC, "on_packet": flag_as_keyframe}, True),
     "all_flagged_key_vp9.mkv": ("libvpx-vp9", {"options": ALTREF, "on_packet": flag_as_keyframe}, True),
     "all_flagged_key_vp8.mkv": ("libvpx", {"options": ALTREF, "on_packet": flag_as_keyframe}, True),
+    "all_flagged_key_flv1.flv": ("flv", {"gop": 12, "on_packet": flag_as_keyframe}, True),
+    "all_flagged_key_h263.avi": (
+        "h263",
+        {"gop": 12, "size": (176, 144), "rate": 30, "on_packet": flag_as_keyframe},
+        True,
+    ),
+    "all_flagged_key_msmpeg4v2.avi": ("msmpeg4v2", {"gop": 12, "on_packet": flag_as_keyframe}, True),
+    "all_flagged_key_msmpeg4v3.avi": ("msmpeg4", {"gop": 12, "on_packet": flag_as_keyframe}, True),
+    "all_flagged_key_wmv1.wmv": ("wmv1", {"gop": 12, "on_packet": flag_as_keyframe}, True),
+    "all_flagged_key_wmv2.wmv": ("wmv2", {"gop": 12, "on_packet": flag_as_keyframe}, True),
+    "all_flagged_key_ffv1.avi": ("ffv1", {"gop": 12, "on_packet": flag_as_keyframe}, True),
     "one_frame.mp4": ("libx264", {"options": CLOSED, "num_frames": 1}, True),
     "one_frame.ts": ("libx264", {"options": CLOSED, "num_frames": 1}, True),
     "two_frames.mkv": ("libx264", {"options": CLOSED, "num_frames": 2}, True),
@@ -857,7 +868,7 @@ def test_no_head_of_a_file_makes_its_reader_fail(head):
     declared_size(head)
 
 
-CODECS = ["h264", "hevc", "av1", "vp8", "vp9", "mpeg2video", "mpeg4", "theora"]
+CODECS = [*"h264 hevc av1 vp8 vp9 mpeg2video mpeg4 ffv1 flv1 h263 msmpeg4v1 msmpeg4v3 wmv2 theora".split()]
 
 
 @given(st.sampled_from(CODECS), st.binary(min_size=1, max_size=100), st.sampled_from([0, 1, 2, 4]))
@@ -892,6 +903,24 @@ START = b"\x00\x00\x01"
         ("mpeg2video", START + b"\x00\x00\x10\x00", False),
         ("mpeg4", START + b"\xb6\x10", True),
         ("mpeg4", START + b"\xb6\x50", False),
+        ("h263", b"\x00\x00\x80\x02\x08\x00", True),  # QCIF
+        ("h263", b"\x00\x00\x80\x02\x0a\x00", False),
+        ("h263", b"\x00\x00\x80\x02\x1c\x80\x00\x00\x00", True),  # PLUSPTYPE, with its optional part
+        ("h263", b"\x00\x00\x80\x02\x1c\x80\x00\x04\x00", False),
+        ("h263", b"\x00\x00\x80\x02\x1c\x10\x00", False),
+        ("flv1", b"\x00\x00\x84\x01\x00\x00", True),
+        ("flv1", b"\x00\x00\x84\x01\x20\x00", False),
+        ("flv1", b"\x00\x00\x84\x00\x40\x30\x20\x00", False),  # with a size of its own, in bytes
+        ("flv1", b"\x00\x00\x84\x00\x40\x30\x00\x00", True),
+        ("msmpeg4v1", b"\x00\x00\x01\x00\x02\x00", False),
+        ("msmpeg4v1", b"\x00\x00\x01\x00\x08\x00", True),
+        ("msmpeg4v3", b"\x40", False),
+        ("wmv1", b"\x3f", True),
+        ("wmv2", b"\x40", True),
+        ("wmv2", b"\x80", False),
+        ("ffv1", b"\x7f\x80", True),
+        ("ffv1", b"\x7f\x7f", False),
+        ("prores", b"\x00", True),
     ],
 )
 def test_only_a_picture_that_needs_no_other_starts_decoding(codec, payload, expected):
