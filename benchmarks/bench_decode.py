@@ -89,7 +89,7 @@ def job(path: str) -> Frames:
     with open(path, "rb", buffering=0) as file:
         facts = video.probe(file)
         index = video.index_frames(file)
-        chosen = plan.sampled_frames(Sampling(), index.times_s, fps=facts.fps)
+        chosen = plan.sampled_frames(Sampling(), index.times_s, fps=facts.fps, keyframes=index.keyframes)
         return {
             frame.index: frame.rgb for frame in video.decode_frames(file, index.positions(chosen.tolist()))
         }

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dfd_core.calibration import Calibration
-from dfd_core.config import Sampling
+from dfd_core.config import SAMPLINGS, Sampling
 from dfd_core.errors import ModelError, RequestError
 
 MODEL_FILENAME = "model.keras"
@@ -124,7 +124,7 @@ class ModelCard:
             self.calibration is None or _is_calibration(self.calibration),
             'null, {"kind": "temperature", "temperature": T > 0}, or "isotonic" with p_raw and p_fake',
         )
-        self._check("sampling", _is_sampling(self.sampling), "stride, interval:S or uniform:N")
+        self._check("sampling", _is_sampling(self.sampling), SAMPLINGS)
         self._check("trained", isinstance(self.trained, bool), "true or false")
         for name in ("training", "metrics", "versions", "extra"):
             self._check(name, isinstance(getattr(self, name), Mapping), "an object")

@@ -14,6 +14,9 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 IMAGE_FORMATS = ("png", "jpeg")
 _DETECTOR_WINDOW_PX = 80
 
+SAMPLINGS = "stride, interval:S, uniform:N or keyframes"
+"""What `Sampling.parse` reads, for a person."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -22,9 +25,11 @@ class Sampling:
     `stride`: every frame whose index is a multiple of `int(fps) + 1`, about one a second.
     `interval`: the first frame at or after every `value` seconds.
     `uniform`: `value` frames at the midpoints of that many equal parts.
+    `keyframes`: the first frame that decodes without any other, and each next such one that is at least `int(fps) + 1`
+    frames after the last one taken. How many there are is the encoder's choice, down to one.
     """
 
-    kind: Literal["stride", "interval", "uniform"] = "stride"
+    kind: Literal["stride", "interval", "uniform", "keyframes"] = "stride"
     value: float = 0.0
 
     def __post_init__(self) -> None:
@@ -41,20 +46,20 @@ class Sampling:
         Sampling(kind='interval', value=0.5)
 
         Raises:
-            RequestError: `text` is not `stride`, `interval:S` or `uniform:N`.
+            RequestError: `text` is not `stride`, `interval:S`, `uniform:N` or `keyframes`.
         """
         kind, _, value = text.partition(":")
-        if text == "stride":
-            return cls("stride")
+        if text in ("stride", "keyframes"):
+            return cls(text)  # type: ignore[arg-type]
         if kind in ("interval", "uniform"):
             try:
                 return cls(kind, float(value))  # type: ignore[arg-type]
             except ValueError:
                 pass
-        raise RequestError(f"Expected sampling stride, interval:S or uniform:N. Received: {text!r}")
+        raise RequestError(f"Expected sampling {SAMPLINGS}. Received: {text!r}")
 
     def __str__(self) -> str:
-        return self.kind if self.kind == "stride" else f"{self.kind}:{self.value:g}"
+        return f"{self.kind}:{self.value:g}" if self.kind in ("interval", "uniform") else self.kind
 
 
 @dataclass(frozen=True, slots=True)

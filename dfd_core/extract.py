@@ -154,7 +154,10 @@ def sample_positions(
     """
     if segment["frame_indices"] is not None:
         listed = zip(segment["frame_indices"], segment["frame_pts"], segment["frame_times_s"], strict=True)
-        return [video.FramePosition(index, pts, time_s) for index, pts, time_s in listed], None
+        is_key = config.sampling.kind == "keyframes"
+        return [video.FramePosition(index, pts, time_s, is_key) for index, pts, time_s in listed], None
     index = video.index_frames(file, max_pixels=config.limits.max_pixels)
-    chosen: npt.NDArray[np.int64] = plan.sampled_frames(config.sampling, index.times_s, fps=segment["fps"])
+    chosen = plan.sampled_frames(
+        config.sampling, index.times_s, fps=segment["fps"], keyframes=index.keyframes
+    )
     return index.positions(chosen.tolist()), index.fault

@@ -47,18 +47,27 @@ def stride_frames(fps: float | None) -> int:
 
 
 def sampled_frames(
-    sampling: Sampling, times_s: npt.NDArray[np.float64], *, fps: float | None
+    sampling: Sampling,
+    times_s: npt.NDArray[np.float64],
+    *,
+    fps: float | None,
+    keyframes: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:
     """Return the indices of the frames to look at, ascending, each once.
 
     Args:
         sampling: The rule.
         times_s: (n,) presentation times of the video's n frames, ascending, seconds since the first.
-        fps: The container's average frame rate; None if unknown. Only `stride` uses it.
+        fps: The container's average frame rate; None if unknown. Only `stride` and `keyframes` use it.
+        keyframes: (k,) indices of the frames that decode without any other, ascending. Only `keyframes` uses them; where
+            there is none, it takes the first frame.
 
     Example:
-        >>> sampled_frames(Sampling.parse("uniform:2"), np.arange(10) / 25, fps=25.0).tolist()
-        [2, 7]
+        >>> times_s, keyframes = np.arange(100) / 25, np.array([0, 10, 40, 60, 70])
+        >>> sampled_frames(Sampling.parse("uniform:2"), times_s, fps=25.0, keyframes=keyframes).tolist()
+        [25, 75]
+        >>> sampled_frames(Sampling.parse("keyframes"), times_s, fps=25.0, keyframes=keyframes).tolist()
+        [0, 40, 70]
     """
     count = len(times_s)
     if sampling.kind == "stride":
@@ -68,6 +77,9 @@ def sampled_frames(
         return (
             np.unique((2 * np.arange(parts, dtype=np.int64) + 1) * count // (2 * parts)) if count else _NONE
         )
+    if sampling.kind == "keyframes":
+        first = np.arange(min(count, 1), dtype=np.int64)
+        return _apart(keyframes if len(keyframes) else first, stride_frames(fps))
     return _interval_frames(sampling.value, times_s)
 
 
@@ -81,6 +93,16 @@ def _interval_frames(interval_s: float, times_s: npt.NDArray[np.float64]) -> npt
     ticks = np.arange(0, math.floor(times_s[-1] / interval_s + 1e-6) + 1, dtype=np.float64) * interval_s
     found = np.searchsorted(times_s, ticks - 1e-6, side="left").astype(np.int64)
     return np.unique(found[found < len(times_s)])
+
+
+def _apart(indices: npt.NDArray[np.int64], distance: int) -> npt.NDArray[np.int64]:
+    """Return the first of `indices`, and each next one that is at least `distance` after the last one returned."""
+    taken: list[int] = []
+    at = 0
+    while at < len(indices):
+        taken.append(int(indices[at]))
+        at = int(np.searchsorted(indices, taken[-1] + distance))
+    return np.array(taken, np.int64)
 
 
 def cut(

@@ -82,7 +82,7 @@ def _segments(
     _refuse_long(index.duration_s, config)
     if not index.is_exact or index.duration_s <= config.segment_s:
         return index.duration_s, [plan.WHOLE_VIDEO], None
-    chosen = plan.sampled_frames(config.sampling, index.times_s, fps=facts.fps)
+    chosen = plan.sampled_frames(config.sampling, index.times_s, fps=facts.fps, keyframes=index.keyframes)
     segments = plan.cut(
         index.duration_s,
         config.segment_s,

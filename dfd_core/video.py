@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from itertools import islice, pairwise
@@ -42,9 +42,9 @@ from dfd_core.errors import (
 )
 from dfd_core.step_clock import StepClock
 from dfd_core.video_bits import nal_length_size, num_frames_shown, starts_decoding
-from dfd_core.video_decode import all_counted, all_decoded, least_decoded
+from dfd_core.video_decode import all_counted, all_decoded, keyframes_decoded, least_decoded
 from dfd_core.video_file import VideoFile, declared_size, is_audio, is_iso_media, is_picture_brand, other_kind
-from dfd_core.video_index import FrameIndex, FramePosition, PacketFacts, pts_in_order
+from dfd_core.video_index import FrameIndex, FramePosition, PacketFacts, keyframes_of, pts_in_order
 
 __all__ = ["Frame", "FrameIndex", "FramePosition", "VideoFacts", "decode_frames", "index_frames", "probe"]
 
@@ -150,7 +150,8 @@ def index_frames(file: BinaryIO, *, max_pixels: int | None = None) -> FrameIndex
     """Return every frame that a full decode of `file` returns, from one pass over its packets.
 
     Where packets do not tell (timestamps missing or doubled, interlaced pictures, codecs whose packets do not match
-    frames, a damaged beginning), all frames are decoded once to know them, and `is_exact` is False.
+    frames, a damaged beginning), all frames are decoded once to know them, and `is_exact` is False. Their keyframes are then
+    those that the decoder says, and to have them everything is decoded again.
 
     Raises:
         VideoUndecodableError: Not one frame of the file decodes.
@@ -162,7 +163,8 @@ def index_frames(file: BinaryIO, *, max_pixels: int | None = None) -> FrameIndex
     pts = pts_in_order(packets)
     if pts and video.begins_well:
         end = max(packet.pts + packet.duration for packet in packets if packet.pts is not None)
-        return _frame_index(pts, end, video.time_base, is_exact=True, fault=fault)
+        index = _frame_index(pts, end, video.time_base, is_exact=True, fault=fault)
+        return replace(index, keyframes=keyframes_of(packets, pts))
     return _counted_index(file, max_pixels, fault)
 
 
@@ -176,9 +178,10 @@ def decode_frames(
     """Return an iterator over the frames at `positions`, bit-identical to those that a full decode returns.
 
     Where every position has its `pts`, decoding starts at the keyframe before the first one and leaves out what no
-    wanted frame needs. If that meets anything broken, the rest is decoded again without leaving anything out, and
-    counted from the start if the first position is frame 0: as far as OpenCV's loop (of one thread: with more, it does
-    not repeat itself) reads a damaged video, the frames are those of that loop; beyond, decoding and counting go on.
+    wanted frame needs: where all are keyframes, everything but their own packets. If that meets anything broken, the rest
+    is decoded again without leaving anything out, and counted from the start if the first position is frame 0: as far as
+    OpenCV's loop (of one thread: with more, it does not repeat itself) reads a damaged video, the frames are those of that
+    loop; beyond, decoding and counting go on.
 
     Args:
         file: Opened for reading in binary, seekable.
@@ -202,14 +205,16 @@ def decode_frames(
 def _counted_index(file: BinaryIO, max_pixels: int | None, fault: VideoError | None) -> FrameIndex:
     """Return the index of a video of which every frame must be decoded to know its frames."""
     with _opened(file, max_pixels) as video:
-        frames = [(frame.pts, frame.duration) for frame in video.frames(video.packets())]
+        frames = [(frame.pts, frame.duration, frame.key_frame) for frame in video.frames(video.packets())]
         if not frames:
             raise video.undecodable()
-        pts = [pts for pts, _ in frames if pts is not None]
-        if len(pts) == len(frames) and all(earlier <= later for earlier, later in pairwise(pts)):
-            return _frame_index(pts, pts[-1] + frames[-1][1], video.time_base, is_exact=False, fault=fault)
-        frame_s = 1 / Fraction(video.stream.average_rate or _ASSUMED_FPS)
-        return _frame_index(range(len(frames)), len(frames), frame_s, is_exact=False, fault=fault)
+        pts: Sequence[int] = [pts for pts, *_ in frames if pts is not None]
+        end, time_base = pts[-1] + frames[-1][1] if pts else 0, video.time_base
+        if len(pts) < len(frames) or any(earlier > later for earlier, later in pairwise(pts)):
+            pts, end = range(len(frames)), len(frames)
+            time_base = 1 / Fraction(video.stream.average_rate or _ASSUMED_FPS)
+        index = _frame_index(pts, end, time_base, is_exact=False, fault=fault)
+        return replace(index, keyframes=np.flatnonzero([is_key for *_, is_key in frames]).astype(np.int64))
 
 
 def _frame_index(
@@ -223,7 +228,9 @@ def _frame_index(
 def _decoded(opened: _Opened, positions: Sequence[FramePosition]) -> Iterator[Frame]:
     due = list(reversed(positions))
     has_pts = all(position.pts is not None for position in positions)
-    if has_pts:
+    if has_pts and all(position.is_keyframe for position in positions):
+        yield from _from_keyframe(keyframes_decoded, opened, due)
+    if has_pts and due:
         yield from _from_keyframe(least_decoded, opened, due)
     if not due:
         return
@@ -491,6 +498,7 @@ class OpenVideo:
                 duration=packet.duration or 0,
                 is_keyframe=packet.is_keyframe,
                 num_frames=0 if packet.is_discard else num_frames_shown(self.codec, memoryview(packet)),
+                starts_decoding=packet.pts is not None and self.can_start(packet, packet.pts),
             )
 
     def fault(self, num_read: int) -> VideoError | None:

@@ -8,7 +8,9 @@ ONE_FRAME_A_PACKET = frozenset(
 )
 """Codecs of which every packet that shows a frame gives exactly one frame with the packet's own timestamp."""
 
-_LOOKED_INTO = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4")
+_PREDICTING = frozenset(
+    "av1 ffv1 flv1 h263 h264 hevc mpeg1video mpeg2video mpeg4 msmpeg4v1 msmpeg4v2 msmpeg4v3 vp8 vp9 wmv1 wmv2".split()
+)
 _MIN_CODED_VOP_BYTES = 8
 _H264_IDR, _H264_SEI = 5, 6
 _H264_SEI_RECOVERY_POINT = 6
@@ -16,6 +18,7 @@ _HEVC_SLICES, _HEVC_IRAP = range(32), range(16, 24)
 _AV1_SEQUENCE_HEADER, _AV1_FRAMES = 1, (3, 6)
 _AV1_SHOWN_KEY_FRAME = 0x10
 _MPEG_INTRA, _MPEG4_INTRA = 1, 0
+_H263_EXTENDED = 7
 
 
 def num_frames_shown(codec: str, payload: memoryview) -> int:
@@ -71,13 +74,12 @@ def nal_length_size(codec: str, extradata: bytes | None) -> int:
 def starts_decoding(codec: str, packet: memoryview, length_size: int) -> bool:
     """Return whether frames shown from this packet on, flagged as a keyframe, decode exactly without anything before.
 
-    Containers flag keyframes wrongly at times, so the packets of the usual codecs are looked into: an H.264 IDR, or a
-    recovery point that recovers at once and exactly (ITU-T H.264 D.2.8); an HEVC IRAP (H.265 7.4.2.2); an AV1 key
-    frame that is shown (AV1 specification 5.9.2); a VP8, VP9, MPEG-1, MPEG-2 or MPEG-4 picture that refers to none.
+    Containers flag keyframes wrongly at times, so the packets of codecs whose frames refer to others are looked into: an
+    H.264 IDR, or a recovery point that recovers at once and exactly (ITU-T H.264 D.2.8); an HEVC IRAP (H.265 7.4.2.2); an
+    AV1 key frame that is shown (AV1 specification 5.9.2); a picture of the older ones that refers to none. The other codecs
+    of `ONE_FRAME_A_PACKET` have no frame that refers to another.
     """
-    if codec not in _LOOKED_INTO:
-        return True
-    payload = bytes(packet)
+    payload = bytes(packet) if codec in _PREDICTING else b""
     if codec == "h264":
         return any(_is_h264_entry(unit) for unit in _nal_units(payload, length_size))
     if codec == "hevc":
@@ -92,8 +94,43 @@ def starts_decoding(codec: str, packet: memoryview, length_size: int) -> bool:
     if codec in ("mpeg1video", "mpeg2video"):
         at = payload.find(b"\x00\x00\x01\x00")
         return at >= 0 and len(payload) > at + 5 and payload[at + 5] >> 3 & 7 == _MPEG_INTRA
-    at = payload.find(b"\x00\x00\x01\xb6")
-    return at >= 0 and len(payload) > at + 4 and payload[at + 4] >> 6 == _MPEG4_INTRA
+    if codec == "mpeg4":
+        at = payload.find(b"\x00\x00\x01\xb6")
+        return at >= 0 and len(payload) > at + 4 and payload[at + 4] >> 6 == _MPEG4_INTRA
+    return codec not in _PREDICTING or _is_intra(codec, payload)
+
+
+def _is_intra(codec: str, payload: bytes) -> bool:
+    """Return whether a picture of H.263 and its kin, or of FFV1, refers to no other.
+
+    Sources: ITU-T H.263 5.1.3 and 5.1.4; SWF file format specification, "Sorenson H.263"; RFC 9043 3.8.1 (FFV1: the first
+    range-coded bit); FFmpeg's decoders for Microsoft's codecs, of which nothing else is published.
+    """
+    if codec == "ffv1":
+        return payload[:2] >= b"\x7f\x80"
+    if codec == "wmv2":
+        return _bits(payload, 0, 1) == 0
+    if codec == "h263":
+        if _bits(payload, 35, 3) != _H263_EXTENDED:
+            return _bits(payload, 38, 1) == 0
+        return _bits(payload, 59 if _bits(payload, 38, 3) == 1 else 41, 3) == 0
+    if codec == "flv1":
+        own_size_bits = {0: 16, 1: 32}.get(_bits(payload, 30, 3), 0)
+        return _bits(payload, 33 + own_size_bits, 2) == 0
+    return _bits(payload, 37 if codec == "msmpeg4v1" else 0, 2) == 0
+
+
+def _bits(payload: bytes, at: int, count: int) -> int:
+    r"""Return the number in `count` bits from bit `at` on, -1 where the payload ends before.
+
+    >>> _bits(b"\x12\x34", 4, 8)
+    35
+    """
+    end = at + count
+    if end > 8 * len(payload):
+        return -1
+    last = (end + 7) // 8
+    return int.from_bytes(payload[at // 8 : last], "big") >> 8 * last - end & (1 << count) - 1
 
 
 def _is_h264_entry(unit: bytes) -> bool:

@@ -46,6 +46,24 @@ def least_decoded(video: OpenVideo, due: list[FramePosition], seeks: bool) -> It
             return
 
 
+def keyframes_decoded(video: OpenVideo, due: list[FramePosition], seeks: bool) -> Iterator[Frame]:
+    """Yield the frames at `due`, all of them keyframes (the next one last), and take them off it; decode no other.
+
+    Stops, with the rest of `due` left, at anything that a whole video does not hold, and where a frame needs more than its
+    own packet.
+    """
+    for packet in video.packets_from(_pts(due[-1]), seeks):
+        if packet.pts == due[-1].pts and not packet.is_discard:
+            num_due = len(due)
+            if video.can_start(packet, _pts(due[-1])):
+                video.restart(packet, has_due=False)
+                yield from _those_due(video, [*video.decode(packet), *video.decode(None)], due)
+            if not due or len(due) == num_due:
+                return
+        elif _changes_decoder(packet):
+            return
+
+
 def all_decoded(video: OpenVideo, due: list[FramePosition], seeks: bool) -> Iterator[Frame]:
     """Yield the frames at `due` (the next one last) by their timestamps; those that are missing stay on it."""
     at = len(due) - 1

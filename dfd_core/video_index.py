@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 
@@ -23,6 +23,8 @@ class FramePosition:
     """Presentation timestamp in the stream's time base; None: found by decoding and counting from the start."""
     time_s: float
     """Seconds since the video's first frame."""
+    is_keyframe: bool = False
+    """Whether it decodes without any other frame; False where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +41,10 @@ class FrameIndex:
     """Seconds from the start of the first frame to the end of the last."""
     fault: VideoError | None = None
     """What of the file could not be read: `VideoTruncatedError` or `VideoDamagedError`; None for a whole file."""
+    keyframes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """(num_keyframes,) int64: indices of the frames that decode without any other, ascending. From packets: those that the
+    container flags and whose bits do not deny it (`video_bits.starts_decoding`). Where not `is_exact`: those that the decoder
+    calls key frames. Empty where there is none, or none that is shown."""
 
     @property
     def num_frames(self) -> int:
@@ -56,13 +62,13 @@ class FrameIndex:
         Raises:
             ValueError: An index is not within `0 <= index < num_frames`.
         """
-        times_s = self.times_s
+        times_s, keyframes = self.times_s, set(self.keyframes.tolist())
         positions = []
         for index in indices:
             if not 0 <= index < len(self.pts):
                 raise ValueError(f"Expected frame indices from 0 to {len(self.pts) - 1}. Received: {index}")
             pts = int(self.pts[index]) if self.is_exact else None
-            positions.append(FramePosition(int(index), pts, float(times_s[index])))
+            positions.append(FramePosition(int(index), pts, float(times_s[index]), index in keyframes))
         return positions
 
 
@@ -76,6 +82,8 @@ class PacketFacts:
     is_keyframe: bool
     num_frames: int
     """Frames that it shows: 0 for a hidden reference or for one that an edit list drops; -1: cannot be told."""
+    starts_decoding: bool = False
+    """Whether it is flagged as a keyframe, and its bits do not deny that it needs no other packet."""
 
 
 def pts_in_order(packets: Sequence[PacketFacts]) -> list[int] | None:
@@ -99,3 +107,14 @@ def pts_in_order(packets: Sequence[PacketFacts]) -> list[int] | None:
     pts.sort()
     is_unique = all(earlier < later for earlier, later in pairwise(pts))
     return pts if is_unique else None
+
+
+def keyframes_of(packets: Iterable[PacketFacts], pts: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Return which of the frames at `pts`, ascending, come of a packet that starts decoding: (n,) indices, ascending.
+
+    >>> key = PacketFacts(pts=40, duration=1, is_keyframe=True, num_frames=1, starts_decoding=True)
+    >>> keyframes_of([key], [0, 20, 40]).tolist()
+    [2]
+    """
+    starts = [packet.pts for packet in packets if packet.starts_decoding and packet.num_frames == 1]
+    return np.flatnonzero(np.isin(np.array(pts, np.int64), np.array(starts, np.int64))).astype(np.int64)

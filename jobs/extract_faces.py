@@ -14,7 +14,7 @@ quiet_libraries(verbose="--verbose" in sys.argv)
 
 from dfd_core import manifest, worklist  # noqa: E402
 from dfd_core.aggregate import Counts  # noqa: E402
-from dfd_core.config import IMAGE_FORMATS, ExtractConfig, Limits, Sampling, as_json  # noqa: E402
+from dfd_core.config import IMAGE_FORMATS, SAMPLINGS, ExtractConfig, Limits, Sampling, as_json  # noqa: E402
 from dfd_core.face_folder import finish_faces, refuse_own_columns, refuse_tree, write_png_tree  # noqa: E402
 from dfd_core.face_source import JOB  # noqa: E402
 from dfd_core.output import OutputFolder  # noqa: E402
@@ -44,7 +44,7 @@ class ExtractFacesRequest:
     """One call of the job, checked as far as can be without opening anything.
 
     Attributes:
-        sampling: `stride`, `interval:S` or `uniform:N`; None for `stride`.
+        sampling: `stride`, `interval:S`, `uniform:N` or `keyframes`; None for `stride`.
         margin: Fraction of a box's sides that is added on each side.
         image_format: `png`, which loses nothing, or `jpeg`.
         png: A local folder for the tree of PNG files; None for no tree.
@@ -133,7 +133,7 @@ def _extract(attempt: Attempt, config: ExtractConfig, png: str | None) -> Counts
 @click.option(
     "--out", required=True, help="The output folder; the same command again does only what is missing."
 )
-@click.option("--sampling", help="stride, interval:S or uniform:N.  [default: stride]")
+@click.option("--sampling", help=f"{SAMPLINGS}.  [default: stride]")
 @click.option("--margin", type=float, default=0.0, show_default=True, help="Part of a box's sides that is added on each side; the model's own.")  # fmt: skip
 @click.option("--format", "image_format", type=click.Choice(IMAGE_FORMATS), default="png", show_default=True, help="png loses nothing; jpeg is of quality 95.")  # fmt: skip
 @click.option("--segment-s", default=60.0, show_default=True, help="Longest piece of a video that one worker takes, s.")  # fmt: skip

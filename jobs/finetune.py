@@ -18,7 +18,7 @@ quiet_libraries(verbose="--verbose" in sys.argv)
 from dfd_core import storage  # noqa: E402
 from dfd_core.augment import Augmentation  # noqa: E402
 from dfd_core.bundle import CARD_FILENAME, ModelCard, default_scale  # noqa: E402
-from dfd_core.config import PRECISIONS, Sampling  # noqa: E402
+from dfd_core.config import PRECISIONS, SAMPLINGS, Sampling  # noqa: E402
 from dfd_core.errors import ModelError, OutputError, RequestError  # noqa: E402
 from dfd_core.labelled_faces import Labelled, open_labelled  # noqa: E402
 from dfd_core.output import OutputFolder  # noqa: E402
@@ -193,7 +193,7 @@ def _first(*values: Any) -> Any:
 )
 @click.option("--faces", help="Where to put the faces when LABELLED is a manifest of videos.")
 @click.option("--margin", type=click.FloatRange(0), help="What the faces' boxes were widened by, as a fraction.  [default: what the folder of faces says, else 0]")  # fmt: skip
-@click.option("--sampling", help="stride, interval:S or uniform:N: the frames the model is for.  [default: what the folder of faces says, else stride]")  # fmt: skip
+@click.option("--sampling", help=f"{SAMPLINGS}: the frames the model is for.  [default: what the folder of faces says, else stride]")  # fmt: skip
 @click.option("--backbone", default=DEFAULTS.backbone, show_default=True, help="A keras.applications model in snake_case, or small_resnet.")  # fmt: skip
 @click.option(
     "--input-size", default=DEFAULTS.input_size, show_default=True, help="Side of the model's input, pixels."

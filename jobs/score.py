@@ -17,7 +17,7 @@ quiet_libraries(verbose="--verbose" in sys.argv)
 from dfd_core import commit_log, manifest, storage, worklist  # noqa: E402
 from dfd_core.aggregate import Counts, finish  # noqa: E402
 from dfd_core.bundle import ModelCard, resolve_model  # noqa: E402
-from dfd_core.config import PRECISIONS, Aggregation, ExtractConfig, Limits, Sampling, as_json  # noqa: E402
+from dfd_core.config import PRECISIONS, SAMPLINGS, Aggregation, ExtractConfig, Limits, Sampling, as_json  # noqa: E402
 from dfd_core.errors import RequestError  # noqa: E402
 from dfd_core.estimate import compared, spent  # noqa: E402
 from dfd_core.face_source import FaceSource, read_face_source  # noqa: E402
@@ -257,7 +257,7 @@ def _score(
 @click.option(
     "--out", required=True, help="The output folder; the same command again does only what is missing."
 )
-@click.option("--sampling", help="stride, interval:S or uniform:N.  [default: the bundle's, else stride]")
+@click.option("--sampling", help=f"{SAMPLINGS}.  [default: the bundle's, else stride]")
 @click.option(
     "--segment-s", default=600.0, show_default=True, help="Longest piece of a video that one worker takes, s."
 )

@@ -153,6 +153,7 @@ def test_a_card_travels_to_a_worker():
         ("threshold", "half"),
         ("sampling", "every second"),
         ("sampling", "uniform:0"),
+        ("sampling", "keyframes:9"),
         ("trained", "yes"),
         ("training", []),
         ("versions", "2.21"),

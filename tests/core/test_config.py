@@ -4,13 +4,13 @@ from dfd_core.config import Aggregation, ExtractConfig, Limits, Sampling, as_jso
 from dfd_core.errors import RequestError
 
 
-@pytest.mark.parametrize("text", ["stride", "interval:2", "interval:0.5", "uniform:32"])
+@pytest.mark.parametrize("text", ["stride", "interval:2", "interval:0.5", "uniform:32", "keyframes"])
 def test_a_sampling_is_written_as_it_is_read(text):
     assert str(Sampling.parse(text)) == text
 
 
 @pytest.mark.parametrize(
-    "text", ["", "strides", "stride:2", "interval", "interval:0", "interval:-1", "interval:nan", "interval:inf", "uniform:0", "uniform:2.5", "uniform:x"]
+    "text", ["", "strides", "stride:2", "interval", "interval:0", "interval:-1", "interval:nan", "interval:inf", "uniform:0", "uniform:2.5", "uniform:x", "keyframes:2", "keyframe"]
 )  # fmt: skip
 def test_a_wrong_sampling_is_refused(text):
     with pytest.raises(RequestError, match="Expected"):

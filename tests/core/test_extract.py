@@ -1,6 +1,7 @@
 import time
 from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from dfd_core.probe import plan_video
 from dfd_core.schemas import SEGMENT, SEGMENT_PICTURES, VIDEO_PLAN, to_table
 from dfd_core.step_clock import STEPS, StepClock
 from tests.clips import astronaut_frames, write_clip
+from tests.core.test_video import encode, x264
 from tests.reference import seed_loop
 
 
@@ -75,6 +77,56 @@ def test_cut_into_segments_or_not_the_faces_are_the_same(clip_folder, detect, sa
     assert len(cut) > 1
     assert faces_of(cut) == faces_of(whole)
     assert faces_of(whole)
+
+
+KEYFRAMES = Sampling.parse("keyframes")
+
+
+def whole_and_cut(clip, detect, segment_s):
+    """Return the rows of a clip sampled by keyframes, as one segment and as several."""
+    return (extract(clip, detect, ExtractConfig(sampling=KEYFRAMES, segment_s=s)) for s in (600.0, segment_s))
+
+
+@pytest.mark.parametrize(
+    ("group", "indices"), [(10, [0, 30, 60]), (1, [0, 26, 52]), (40, [0, 40]), (1000, [0])]
+)
+def test_keyframes_are_taken_no_closer_than_a_stride_whole_or_cut(tmp_path, detect, group, indices):
+    options = {"g": str(group), "sc_threshold": "0"}
+    clip = write_clip(tmp_path / "clip.mp4", astronaut_frames(75), options=options)
+    whole, cut = whole_and_cut(clip, detect, 0.9)
+    assert [row["num_frames"] for row in whole] == [len(indices)]
+    assert [row["num_frames"] for row in cut] == [1] * len(
+        indices
+    )  # a segment without a keyframe is left out
+    every = faces_of(extract(clip, detect, ExtractConfig(sampling=Sampling.parse("interval:0.04"))))
+    assert faces_of(whole) == faces_of(cut) == [face for face in every if face["frame_index"] in indices]
+    assert [face["frame_index"] for face in faces_of(whole)] == indices
+
+
+def test_where_packets_do_not_tell_the_keyframes_are_those_of_the_decoder(tmp_path, detect):
+    options = {"g": "12", "bf": "2"}
+    clip = write_clip(tmp_path / "clip.avi", astronaut_frames(75), codec="mpeg4", options=options)
+    with av.open(str(clip)) as container:
+        keyframes = [i for i, frame in enumerate(container.decode(video=0)) if frame.key_frame]
+    assert keyframes[:4] == [0, 12, 24, 36]
+    for rows in whole_and_cut(clip, detect, 0.9):
+        assert [face["frame_index"] for face in faces_of(rows)] == [0, 36, 72]
+
+
+def test_a_video_that_shows_no_keyframe_gives_its_first_frame_whole_or_cut(tmp_path, detect):
+    clip = encode(  # the only keyframe lies before the edit
+        tmp_path / "clip.mp4",
+        "libx264",
+        draw=lambda i, *size: astronaut_frames(1, *size)[0],
+        size=(320, 240),
+        options=x264("keyint=250:scenecut=0"),
+        pts=range(-23, 37),
+        container_options={"avoid_negative_ts": "disabled"},
+    )
+    (first,) = [face for face in faces_of(extract(clip, detect)) if face["frame_index"] == 0]
+    for rows in whole_and_cut(clip, detect, 0.5):
+        assert faces_of(rows) == [first]
+        assert rows[0]["error_kind"] is None
 
 
 @pytest.mark.parametrize(

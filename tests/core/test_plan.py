@@ -6,12 +6,14 @@ from hypothesis import strategies as st
 from dfd_core import plan
 from dfd_core.config import Sampling
 
+NONE = np.zeros(0, np.int64)
+
 fps_values = st.one_of(st.none(), st.floats(0, 300), st.just(float("inf")), st.just(float("nan")))
 
 
 @given(count=st.integers(0, 3000), fps=fps_values)
 def test_stride_is_the_seeds_rule(count, fps):
-    chosen = plan.sampled_frames(Sampling("stride"), np.arange(count) / 25, fps=fps)
+    chosen = plan.sampled_frames(Sampling("stride"), np.arange(count) / 25, fps=fps, keyframes=NONE)
     known = fps is not None and np.isfinite(fps)
     assert chosen.tolist() == [i for i in range(count) if i % (int(fps if known else 0) + 1) == 0]
 
@@ -22,7 +24,7 @@ def test_stride_is_the_seeds_rule(count, fps):
 )
 def test_interval_takes_the_first_frame_at_or_after_every_tick(steps, interval):
     times = np.concatenate([[0.0], np.cumsum(steps)])
-    chosen = plan.sampled_frames(Sampling("interval", interval), times, fps=25.0)
+    chosen = plan.sampled_frames(Sampling("interval", interval), times, fps=25.0, keyframes=NONE)
     expected = []
     tick = 0
     while tick * interval <= times[-1] + 1e-6:
@@ -34,19 +36,44 @@ def test_interval_takes_the_first_frame_at_or_after_every_tick(steps, interval):
 
 def test_interval_is_not_thrown_off_by_rounded_timestamps():
     times = np.round(np.arange(100) / 30, 3)  # Matroska: milliseconds
-    assert plan.sampled_frames(Sampling("interval", 1.0), times, fps=30.0).tolist() == [0, 30, 60, 90]
+    assert plan.sampled_frames(Sampling("interval", 1.0), times, fps=30.0, keyframes=NONE).tolist() == [
+        0,
+        30,
+        60,
+        90,
+    ]
 
 
 @given(count=st.integers(1, 1000), parts=st.integers(1, 100))
 def test_uniform_takes_the_middle_frame_of_each_part(count, parts):
-    chosen = plan.sampled_frames(Sampling("uniform", parts), np.arange(count) / 25, fps=25.0)
+    chosen = plan.sampled_frames(Sampling("uniform", parts), np.arange(count) / 25, fps=25.0, keyframes=NONE)
     assert chosen.tolist() == sorted({int((k + 0.5) * count / parts) for k in range(parts)})
     assert len(chosen) == min(parts, count) or parts > count
 
 
-@pytest.mark.parametrize("sampling", ["stride", "interval:1", "uniform:4"])
+@pytest.mark.parametrize("sampling", ["stride", "interval:1", "uniform:4", "keyframes"])
 def test_a_video_without_frames_has_no_samples(sampling):
-    assert plan.sampled_frames(Sampling.parse(sampling), np.zeros(0), fps=25.0).tolist() == []
+    assert plan.sampled_frames(Sampling.parse(sampling), np.zeros(0), fps=25.0, keyframes=NONE).tolist() == []
+
+
+@given(keyframes=st.lists(st.integers(0, 2999), unique=True, min_size=1), fps=fps_values)
+def test_keyframes_are_the_first_and_each_next_one_that_is_far_enough_away(keyframes, fps):
+    keyframes = np.array(sorted(keyframes))
+    chosen = plan.sampled_frames(
+        Sampling("keyframes"), np.arange(3000) / 25, fps=fps, keyframes=keyframes
+    ).tolist()
+    known = fps is not None and np.isfinite(fps)
+    last, expected = -10_000, []
+    for index in keyframes.tolist():
+        if index - last >= int(fps if known else 0) + 1:
+            expected.append(index)
+            last = index
+    assert chosen == expected
+
+
+def test_a_video_without_a_keyframe_gives_its_first_frame():
+    times = np.arange(100) / 25
+    assert plan.sampled_frames(Sampling("keyframes"), times, fps=25.0, keyframes=NONE).tolist() == [0]
 
 
 @given(duration=st.floats(601, 20_000), segment=st.floats(10, 700), stride=st.integers(1, 300))

@@ -31,7 +31,7 @@ from dfd_core.errors import (
 )
 from dfd_core.video_bits import num_frames_shown, starts_decoding
 from dfd_core.video_file import declared_size, other_kind
-from dfd_core.video_index import FrameIndex, FramePosition, PacketFacts, pts_in_order
+from dfd_core.video_index import FrameIndex, FramePosition, PacketFacts, keyframes_of, pts_in_order
 
 NUM_FRAMES = 60
 WIDTH, HEIGHT = 128, 96
@@ -199,6 +199,15 @@ CLIPS = {
         },
         True,
     ),
+    "hidden_keyframe.mp4": (  # the only keyframe is not shown
+        "libx264",
+        {
+            "options": x264("keyint=250:bframes=3:scenecut=0"),
+            "pts": range(-23, NUM_FRAMES - 23),
+            "container_options": {"avoid_negative_ts": "disabled"},
+        },
+        True,
+    ),
     "edit_list_open.mp4": (
         "libx264",
         {
@@ -220,6 +229,17 @@ CLIPS = {
     "all_flagged_key_hevc.mkv": ("libx265", {"options": OPEN_HEVC, "on_packet": flag_as_keyframe}, True),
     "all_flagged_key_vp9.mkv": ("libvpx-vp9", {"options": ALTREF, "on_packet": flag_as_keyframe}, True),
     "all_flagged_key_vp8.mkv": ("libvpx", {"options": ALTREF, "on_packet": flag_as_keyframe}, True),
+    "all_flagged_key_flv1.flv": ("flv", {"gop": 12, "on_packet": flag_as_keyframe}, True),
+    "all_flagged_key_h263.avi": (
+        "h263",
+        {"gop": 12, "size": (176, 144), "rate": 30, "on_packet": flag_as_keyframe},
+        True,
+    ),
+    "all_flagged_key_msmpeg4v2.avi": ("msmpeg4v2", {"gop": 12, "on_packet": flag_as_keyframe}, True),
+    "all_flagged_key_msmpeg4v3.avi": ("msmpeg4", {"gop": 12, "on_packet": flag_as_keyframe}, True),
+    "all_flagged_key_wmv1.wmv": ("wmv1", {"gop": 12, "on_packet": flag_as_keyframe}, True),
+    "all_flagged_key_wmv2.wmv": ("wmv2", {"gop": 12, "on_packet": flag_as_keyframe}, True),
+    "all_flagged_key_ffv1.avi": ("ffv1", {"gop": 12, "on_packet": flag_as_keyframe}, True),
     "one_frame.mp4": ("libx264", {"options": CLOSED, "num_frames": 1}, True),
     "one_frame.ts": ("libx264", {"options": CLOSED, "num_frames": 1}, True),
     "two_frames.mkv": ("libx264", {"options": CLOSED, "num_frames": 2}, True),
@@ -484,6 +504,160 @@ def test_positions_must_ascend(clip):
     position = FramePosition(3, 3, 0.0)
     with pytest.raises(ValueError, match="ascending"):
         video.decode_frames(io.BytesIO(b""), [position, position])
+
+
+# Keyframes ------------------------------------------------------------------------------------------------------------
+
+
+def pyav_keyframes(path):
+    """Return the indices of the frames that a plain decode of everything calls key frames."""
+    with av.open(str(path)) as container:
+        return [index for index, frame in enumerate(container.decode(video=0)) if frame.key_frame]
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """The timestamps of the packets that went into the decoder."""
+    timestamps = []
+    decode = video.OpenVideo.decode
+
+    def noted(self, packet, **how):
+        if packet is not None:
+            timestamps.append(packet.pts)
+        return decode(self, packet, **how)
+
+    monkeypatch.setattr(video.OpenVideo, "decode", noted)
+    return timestamps
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_keyframes_are_those_of_a_full_decode_and_are_decoded_alone(clip, name, sent):
+    path = clip(name)
+    expected, _ = opencv_frames(path)
+    with path.open("rb") as file:
+        index = video.index_frames(file)
+        keyframes = index.keyframes.tolist()
+        assert keyframes == pyav_keyframes(path)
+        for indices in (keyframes, keyframes[1:], keyframes[::2], keyframes[-1:]):
+            sent.clear()
+            assert decoded(file, index, indices) == {i: expected[i] for i in indices}
+            if index.is_exact:
+                assert sent == index.pts[indices].tolist()
+            else:
+                assert len(sent) >= len(indices)
+
+
+@pytest.mark.parametrize("name", ["av1.mp4", "av1.mkv"])
+def test_keyframes_of_av1_are_those_of_a_full_decode_and_are_decoded_alone(tmp_path, capfd, sent, name):
+    with ordinary_priority():
+        path = encode(tmp_path / name, "libsvtav1", options={"preset": "12"}, gop=15)
+    capfd.readouterr()  # the encoder speaks
+    expected = pyav_frames(path)
+    with path.open("rb") as file:
+        index = video.index_frames(file)
+        assert index.keyframes.tolist() == pyav_keyframes(path) == [0, 15, 30, 45]
+        sent.clear()
+        assert decoded(file, index, index.keyframes) == {i: expected[i] for i in index.keyframes}
+        assert sent == index.pts[index.keyframes].tolist()
+
+
+@pytest.mark.parametrize(
+    "name", ["closed.mp4", "open.mp4", "10_bit.mp4", "open_hevc.mp4", "b_frames_mpeg4.mp4"]
+)
+def test_keyframes_do_not_mind_what_becomes_of_the_other_frames(clip, name):
+    expected, _ = opencv_frames(clip(name))
+    content = bytearray(clip(name).read_bytes())
+    with av.open(str(clip(name))) as container:
+        others = [
+            (packet.pos, packet.size)
+            for packet in container.demux(video=0)
+            if packet.size and not packet.is_keyframe
+        ]
+    for start, size in others:
+        content[start + 20 : start + size] = bytes(max(0, size - 20))
+    file = io.BytesIO(content)
+    index = video.index_frames(file)
+    assert decoded(file, index, index.keyframes) == {i: expected[i] for i in index.keyframes}
+    everything = {}
+    with contextlib.suppress(VideoDamagedError):  # HEVC does not complain
+        everything = decoded(file, index, range(index.num_frames))
+    assert everything != expected
+
+
+def test_a_video_whose_keyframe_is_hidden_has_none_and_its_first_frame_is_had_all_the_same(clip):
+    path = clip("hidden_keyframe.mp4")
+    expected, _ = opencv_frames(path)
+    with path.open("rb") as file:
+        index = video.index_frames(file)
+        assert index.keyframes.tolist() == []
+        assert decoded(file, index, [0]) == {0: expected[0]}
+
+
+@pytest.mark.parametrize("name", ["hidden_keyframe.mp4", "flv1.flv", "altref_vp8.webm", "b_frames_mpeg4.mp4"])
+def test_a_frame_that_is_taken_for_a_keyframe_is_not_decoded_alone(clip, name):
+    path = clip(name)
+    expected, _ = opencv_frames(path)
+    with path.open("rb") as file:
+        index = video.index_frames(file)
+        wrong = [FramePosition(i, int(index.pts[i]), 0.0, is_keyframe=True) for i in (0, 9)]
+        found = {frame.index: checksum(frame.rgb) for frame in video.decode_frames(file, wrong)}
+        assert found == {i: expected[i] for i in (0, 9)}
+
+
+def flv_tags(content):
+    """Yield (kind, first bytes of its body, the whole tag) of an FLV file."""
+    at = 13
+    while at < len(content):
+        size = 11 + int.from_bytes(content[at + 1 : at + 4], "big") + 4
+        yield content[at], content[at + 11 : at + 13], content[at : at + size]
+        at += size
+
+
+def test_keyframes_behind_a_change_of_the_decoders_parameters_are_those_of_opencv(tmp_path, sent):
+    first = encode(
+        tmp_path / "a.flv", "libx264", num_frames=300, options=x264("keyint=20:bframes=2:scenecut=0")
+    )
+    second = encode(
+        tmp_path / "b.flv",
+        "libx264",
+        num_frames=40,
+        options=x264("keyint=10:bframes=0:cabac=0:scenecut=0"),
+        size=(64, 48),
+        pts=range(310, 350),
+    )
+    path = tmp_path / "both.flv"
+    content = first.read_bytes()
+    path.write_bytes(
+        content[:13]
+        + b"".join(tag for kind, body, tag in flv_tags(content) if (kind, body[1:]) != (9, b"\x02"))
+        + b"".join(tag for kind, _, tag in flv_tags(second.read_bytes()) if kind == 9)
+    )
+    expected, count = opencv_frames(path)
+    assert count == 340
+    with path.open("rb") as file:
+        index = video.index_frames(file)
+        assert index.is_exact
+        assert index.keyframes.tolist() == pyav_keyframes(path) == [*range(0, 300, 20), *range(300, 340, 10)]
+        for indices in ([0, 310], [0, 280, 330], index.keyframes.tolist()):
+            sent.clear()
+            assert decoded(file, index, indices) == {i: expected[i] for i in indices}
+            assert len(sent) < 100, "nothing was met that is broken"
+
+
+def test_a_damaged_keyframe_is_told_and_the_others_are_had(clip):
+    path = clip("closed.mp4")
+    expected, _ = opencv_frames(path)
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.is_keyframe][2]
+        content[packet.pos + 200 : packet.pos + packet.size] = bytes(packet.size - 200)
+    file = io.BytesIO(content)
+    index = video.index_frames(file)
+    frames = {}
+    with pytest.raises(VideoDamagedError):
+        for frame in video.decode_frames(file, index.positions(index.keyframes.tolist())):
+            frames[frame.index] = checksum(frame.rgb)
+    assert {i: frames[i] for i in (0, 15, 45)} == {i: expected[i] for i in (0, 15, 45)}
 
 
 # Broken files ---------------------------------------------------------------------------------------------------------
@@ -831,6 +1005,20 @@ def test_packets_that_do_not_tell_are_not_trusted(packets):
     assert pts_in_order(packets) is None
 
 
+def test_keyframes_are_the_shown_frames_of_the_packets_that_start_decoding():
+    packets = [
+        PacketFacts(pts, 1, is_keyframe=True, num_frames=num_frames, starts_decoding=starts)
+        for pts, num_frames, starts in [
+            (0, 1, True),
+            (10, 0, True),
+            (10, 1, False),
+            (30, 1, True),
+            (20, 1, False),
+        ]
+    ]
+    assert keyframes_of(packets, [0, 10, 20, 30]).tolist() == [0, 3]
+
+
 @given(st.lists(st.integers(0, 1 << 40), min_size=1, unique=True), st.integers(1, 100_000))
 def test_times_never_fall_and_begin_at_zero(pts, rate):
     index = FrameIndex(np.array(sorted(pts), np.int64), Fraction(1, rate), True, 0.0)
@@ -857,7 +1045,7 @@ def test_no_head_of_a_file_makes_its_reader_fail(head):
     declared_size(head)
 
 
-CODECS = ["h264", "hevc", "av1", "vp8", "vp9", "mpeg2video", "mpeg4", "theora"]
+CODECS = [*"h264 hevc av1 vp8 vp9 mpeg2video mpeg4 ffv1 flv1 h263 msmpeg4v1 msmpeg4v3 wmv2 theora".split()]
 
 
 @given(st.sampled_from(CODECS), st.binary(min_size=1, max_size=100), st.sampled_from([0, 1, 2, 4]))
@@ -892,6 +1080,24 @@ START = b"\x00\x00\x01"
         ("mpeg2video", START + b"\x00\x00\x10\x00", False),
         ("mpeg4", START + b"\xb6\x10", True),
         ("mpeg4", START + b"\xb6\x50", False),
+        ("h263", b"\x00\x00\x80\x02\x08\x00", True),  # QCIF
+        ("h263", b"\x00\x00\x80\x02\x0a\x00", False),
+        ("h263", b"\x00\x00\x80\x02\x1c\x80\x00\x00\x00", True),  # PLUSPTYPE, with its optional part
+        ("h263", b"\x00\x00\x80\x02\x1c\x80\x00\x04\x00", False),
+        ("h263", b"\x00\x00\x80\x02\x1c\x10\x00", False),
+        ("flv1", b"\x00\x00\x84\x01\x00\x00", True),
+        ("flv1", b"\x00\x00\x84\x01\x20\x00", False),
+        ("flv1", b"\x00\x00\x84\x00\x40\x30\x20\x00", False),  # with a size of its own, in bytes
+        ("flv1", b"\x00\x00\x84\x00\x40\x30\x00\x00", True),
+        ("msmpeg4v1", b"\x00\x00\x01\x00\x02\x00", False),
+        ("msmpeg4v1", b"\x00\x00\x01\x00\x08\x00", True),
+        ("msmpeg4v3", b"\x40", False),
+        ("wmv1", b"\x3f", True),
+        ("wmv2", b"\x40", True),
+        ("wmv2", b"\x80", False),
+        ("ffv1", b"\x7f\x80", True),
+        ("ffv1", b"\x7f\x7f", False),
+        ("prores", b"\x00", True),
     ],
 )
 def test_only_a_picture_that_needs_no_other_starts_decoding(codec, payload, expected):
@@ -948,19 +1154,43 @@ ODD_KINDS = {
 }
 
 
-def check_real(path, stride=None):
-    """Hold a stride and a part of the middle of a whole video to OpenCV's frames."""
+def check_real(path):
+    """Hold a stride, a part of the middle and the keyframes of a whole video to OpenCV's frames."""
     with path.open("rb") as file:
         facts, index = video.probe(file), video.index_frames(file)
         assert index.fault is None
         stride = range(0, index.num_frames, int(facts.fps) + 1)
         start = index.num_frames * 2 // 3
         middle = range(start, min(start + 30, index.num_frames), 9)
-        expected, count = opencv_frames(path, {*stride, *middle})
+        keyframes = index.keyframes[:: max(1, len(index.keyframes) // 12)].tolist()
+        assert keyframes[0] == 0
+        expected, count = opencv_frames(path, {*stride, *middle, *keyframes})
         assert count == index.num_frames
         assert facts.fps == pytest.approx(opencv_fps(path), rel=1e-12)
-        for indices in (stride, middle):
+        for indices in (stride, middle, keyframes):
             assert decoded(file, index, indices) == {i: expected[i] for i in indices}
+
+
+@pytest.mark.real
+def test_real_keyframes_are_those_that_the_decoder_tells_and_av1_ones_those_of_a_full_decode(real_data, sent):
+    paths = [path for folder in ("variants", "wild") for path in sorted((real_data / folder).iterdir())]
+    assert len(paths) > 30
+    for path in paths:
+        with path.open("rb") as file:
+            index = video.index_frames(file)
+            if index.is_exact:
+                with av.open(str(path)) as container:
+                    container.streams.video[0].codec_context.skip_frame = "NONKEY"
+                    told = [frame.pts for frame in container.decode(video=0) if frame.key_frame]
+                assert index.pts[index.keyframes].tolist() == told, path.name
+            else:
+                assert index.keyframes.tolist() == pyav_keyframes(path)
+            if "av1" in path.name and index.num_frames < 200:  # OpenCV's wheel decodes no AV1
+                counted = [FramePosition(i, None, 0.0) for i in range(index.num_frames)]
+                expected = {frame.index: checksum(frame.rgb) for frame in video.decode_frames(file, counted)}
+                sent.clear()
+                assert decoded(file, index, index.keyframes) == {i: expected[i] for i in index.keyframes}
+                assert sent == index.pts[index.keyframes].tolist()
 
 
 @pytest.mark.real

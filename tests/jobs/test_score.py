@@ -303,6 +303,21 @@ def test_short_segments_give_the_same_faces_as_long_ones(first_run, archive, tmp
     assert pq.read_table(out / "plan" / "segments").num_rows == 3
 
 
+def test_what_makes_a_run_faster_is_in_its_configuration_and_in_its_tables(archive, tmp_path):
+    out = tmp_path / "out"
+    flags = ["--sampling", "keyframes", "--detect-max-side", "240"]
+    done = score_here(archive / "good_a.mp4", "--model", MODEL, "--out", out, *flags)
+    assert done.returncode == 0, done.stderr
+    configuration = record_of(out)["configuration"]
+    assert (configuration["sampling"], configuration["detect_max_side_px"]) == ("keyframes", 240)
+    assert videos_of(out)["good_a.mp4"]["num_frames"] == 1
+    ((index, whole, _), *_) = seed_loop(archive / "good_a.mp4")
+    (face,) = faces_of(out)
+    box = [face[side] for side in ("left", "top", "right", "bottom")]
+    assert face["frame_index"] == index == 0
+    assert 0 < max(abs(mine - theirs) for mine, theirs in zip(box, whole, strict=True)) < 20
+
+
 def test_overwriting_moves_the_old_results_aside(first_run, archive, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(first_run[0], out)
