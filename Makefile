@@ -7,7 +7,11 @@ INSTALLED := $(VENV)/.installed
 DEMO_QUERY := SELECT video_id, label, method, status, num_faces, round(p_fake, 3) AS p_fake, verdict \
 	FROM 'demo/scores/videos/*.parquet' ORDER BY p_fake DESC NULLS LAST
 
-.PHONY: help demo test test-drills check bench drill-kill drill-fuzz lock clean
+# What the benchmarks look at: VIDEOS, else the real videos where they are, else the demo's clips.
+BENCH_VIDEOS := $(or $(VIDEOS),$(wildcard ../shared/data/archive),demo/archive)
+BENCH_NEEDS := $(INSTALLED) $(if $(filter demo/archive,$(BENCH_VIDEOS)),demo/archive/train/manifest.csv)
+
+.PHONY: help demo test test-drills check bench bench-long bench-scale bench-steady bench-parts drill-kill drill-fuzz lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -15,7 +19,11 @@ help:
 	@echo "make test   run the tests"
 	@echo "make test-drills  the tests that take minutes and that make test leaves out"
 	@echo "make check  formatting, lint, types, import contract, tests"
-	@echo "make bench  run the benchmarks"
+	@echo "make bench  score clips of VIDEOS in this job and in four other ways, and compare (CLIPS=, REPEATS=)"
+	@echo "make bench-long  score one long file and the same footage in short ones; kill a run of it (HOURS=)"
+	@echo "make bench-scale  what the job itself costs at 10,000 to 1,000,000 videos, without decoding and without a model (ROWS=)"
+	@echo "make bench-steady  watch the memory and the speed of a long run (COUNT=)"
+	@echo "make bench-parts  what decoding, the sandbox and reading from a bucket cost"
 	@echo "make drill-kill  kill scoring runs 30 times and compare what they leave (KILLS=, SEED=)"
 	@echo "make drill-fuzz  damage 2000 copies of the videos in VIDEOS and see each end as a row (MUTANTS=, SEED=)"
 	@echo "make lock   pin every package again (UPGRADE=--upgrade takes newer ones)"
@@ -51,8 +59,20 @@ check: $(INSTALLED)
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(PY) -m pytest
 
-bench: $(INSTALLED)
-	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) $$file; done
+bench: $(BENCH_NEEDS)
+	@$(PY) -m benchmarks.score_vs_seed $(BENCH_VIDEOS) --clips $(or $(CLIPS),12) --repeats $(or $(REPEATS),3)
+
+bench-long: $(BENCH_NEEDS)
+	@$(PY) -m benchmarks.long_video $(BENCH_VIDEOS) --hours $(or $(HOURS),2) --kill
+
+bench-scale: $(INSTALLED)
+	@$(PY) -m benchmarks.scale --rows $(or $(ROWS),10000,100000,1000000)
+
+bench-steady: $(BENCH_NEEDS)
+	@$(PY) -m benchmarks.steady_run $(BENCH_VIDEOS) --videos $(or $(COUNT),500)
+
+bench-parts: $(BENCH_NEEDS)
+	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) $$file $(BENCH_VIDEOS); done
 
 drill-kill: $(INSTALLED)
 	@$(PY) -m benchmarks.drill_kill --kills $(or $(KILLS),30) --seed $(or $(SEED),1) --copies $(or $(COPIES),2)
