@@ -220,10 +220,7 @@ def main(source: str, clips: int, repeats: int, model: str, opt_ins: tuple[str, 
         footage_s = bench.timed["d"][-1].runs[0].throughput["footage_s"]
         print(f"{len(bench.paths)} clips, {footage_s:.0f} s of footage, {os.cpu_count()} cores, ", end="")
         print(f"{repeats} repeats, {model}")
-        print(
-            f"{len(bench.timed['a'][-1].faces)} faces; the largest difference of a score from a's: ", end=""
-        )
-        print(", ".join(f"{name} {worst:.1e}" for name, worst in sorted(bench.worst.items())) + "\n")
+        print(f"{len(bench.timed['a'][-1].faces)} faces\n")
         print_ways(bench, footage_s)
         print_record(bench)
         print_goals(bench)
