@@ -147,11 +147,14 @@ def test_run_json_tells_what_ran(first_run):
     assert record["model"]["precision"] in ("bfloat16", "float32", "float16")
     assert record["counts"]["videos"] == 7
     wall, cpu = record["stage_seconds"], record["stage_cpu_seconds"]
-    assert list(wall) == "probe seek decode convert detect crop score".split()
-    assert list(cpu) == list(wall)[:-1]
+    assert list(wall) == "probe seek decode convert detect crop queue infer write".split()
+    assert list(cpu) == [stage for stage in wall if stage != "queue"]
+    assert all(wall[stage] > 0 for stage in wall)
     assert all(cpu[stage] > 0 for stage in cpu)
     assert sum(cpu.values()) < 1.2 * sum(wall[stage] for stage in cpu)
     assert record["throughput"]["footage_s_per_wall_s"] > 0
+    starts_s = [record["throughput"]["start_s"][name] for name in ("ray", "planned", "model", "first_result")]
+    assert 0 < starts_s[0] <= starts_s[1] <= starts_s[2] <= starts_s[3] < record["attempts"][0]["wall_s"] + 30
     assert "unexpected" not in record["counts"]["error_kinds"]
 
 
