@@ -59,7 +59,7 @@ def cut_faces(
     with suppress(VideoError), open(path, "rb", buffering=0) as file:
         facts = video.probe(file)
         index = video.index_frames(file)
-        chosen = plan.sampled_frames(Sampling(), index.times_s, fps=facts.fps)
+        chosen = plan.sampled_frames(Sampling(), index.times_s, fps=facts.fps, keyframes=index.keyframes)
         for frame in video.decode_frames(file, index.positions(chosen.tolist())):
             lap.add("decode_s")
             for face in detect(frame.rgb):

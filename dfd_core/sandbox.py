@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # the worker itself never loads the video and face libraries
     from dfd_core.faces import Detect
     from dfd_core.probe import OpenVideo
 
-_NICER = 4
+_NICER = 10
 """Steps below the worker's priority: a model that loads beside busy cores is waited for by all of them."""
 _ANY_LENGTH_S = sys.float_info.max
 _PAUSES_S = (0.2, 5.0)

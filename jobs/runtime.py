@@ -32,6 +32,8 @@ def quiet_libraries(*, verbose: bool) -> None:
     """Silence the start-up noise of Ray and TensorFlow; to be called before either is imported."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray's own 15 of 19 leaves no room for decoding to stand back behind a model that loads.
+    os.environ.setdefault("RAY_worker_niceness", "9")
     if not verbose:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
