@@ -317,6 +317,7 @@ def test_a_parent_that_ends_without_closing_leaves_nothing_and_says_nothing(pare
 
 def test_an_interrupt_from_the_terminal_is_the_parents_business(parent):
     process, child = parent("hostile:sleep")
+    time.sleep(1.0)  # by then the segment is being worked on
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert (process.returncode, stderr) == (130, "")
