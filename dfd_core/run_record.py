@@ -152,8 +152,8 @@ class RunRecord:
         if score_busy_share is not None:
             self.values["throughput"]["score_busy_share"] = round(score_busy_share, 3)
 
-    def with_writing(self, counts: Counts) -> Counts:
-        """Return `counts` with the seconds in which all attempts wrote and committed, as the last stage."""
+    def _with_writing(self, counts: Counts) -> Counts:
+        """Return `counts` with the seconds in which the attempts that came to their end wrote and committed."""
         wall_s, cpu_s = (
             round(sum(attempt.get(name, 0.0) for attempt in self.values["attempts"]), 3)
             for name in ("write_s", "write_cpu_s")
@@ -164,8 +164,9 @@ class RunRecord:
             stage_cpu_s=counts.stage_cpu_s | {"write": cpu_s},
         )
 
-    def tables(self, counts: Counts, aggregation: Aggregation | None = None) -> None:
-        """Note what the tables hold."""
+    def tables(self, counts: Counts, aggregation: Aggregation | None = None) -> Counts:
+        """Note what the tables hold, and return it with the seconds of writing as the last stage."""
+        counts = self._with_writing(counts)
         if aggregation is not None:
             self.values["aggregation"] = str(aggregation)
         self.values.pop(
@@ -181,6 +182,7 @@ class RunRecord:
         }
         self.values["stage_seconds"] = counts.stage_s
         self.values["stage_cpu_seconds"] = counts.stage_cpu_s
+        return counts
 
 
 def versions() -> dict[str, str]:

@@ -41,7 +41,7 @@ def run(folder: str, aggregation: Aggregation, threshold: float | None) -> None:
         model = record.values["model"]
         threshold = model["threshold"] if threshold is None else threshold
         counts = finish(out, aggregation=aggregation, threshold=threshold, model_id=model["model_id"])
-        record.tables(counts, aggregation)
+        counts = record.tables(counts, aggregation)
         record.values["threshold"] = threshold
         record.write(out)
     print_summary(out, counts, ModelCard(model["model_id"], trained=model["trained"]))

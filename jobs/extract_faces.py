@@ -121,8 +121,7 @@ def _extract(attempt: Attempt, config: ExtractConfig, png: str | None) -> Counts
         return stages.build_pictures(out, config, work=work, tally=tally, profile=profile)
 
     attempt.run_segments(work, build)
-    counts = attempt.record.with_writing(finish_faces(out))
-    attempt.record.tables(counts)
+    counts = attempt.record.tables(finish_faces(out))
     if png is not None:
         LOG.info("%s PNG files are in %s", f"{write_png_tree(out, png):,}", png)
     return counts

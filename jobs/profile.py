@@ -43,7 +43,12 @@ class Profile:
             return
         with tempfile.TemporaryDirectory(prefix="dfd-profile-") as folder:
             file = Path(folder) / "profile.json"
-            recorder = _start(sandbox.start(), file)
+            try:
+                recorder = _start(sandbox.start(), file)
+            except OSError as error:
+                self.tally.profiled.remote(f"py-spy does not start: {storage.one_line(error)}")
+                yield
+                return
             try:
                 yield
             finally:

@@ -242,8 +242,7 @@ def _score(
     record.values["model"] |= attempt.run_segments(work, build, waits_for="the model") or {}
     commit_log.compact(out.checkpoint("segments"), out.results, SEGMENT_RESULT)
     counts = finish(out, aggregation=request.aggregation, threshold=card.threshold, model_id=card.model_id)
-    counts = record.with_writing(counts)
-    record.tables(counts, request.aggregation)
+    counts = record.tables(counts, request.aggregation)
     if predicted := record.values.get("estimate"):
         predicted |= compared(predicted, spent(out))
     return counts

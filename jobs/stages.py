@@ -202,9 +202,13 @@ def extract_block(
     They are crops, or pictures where the configuration has an image format. Only a `tally` hears of them.
     """
     sandbox = _sandbox(config)
-    schema = face_crops(config.crop_px) if config.image_format is None else SEGMENT_PICTURES
+    rows = (sandbox.extract(row) for row in segments.to_pylist())
+    if config.image_format is None:
+        tables = _tables(rows, face_crops(config.crop_px))
+    else:  # of any size, so that no two segments' are held
+        tables = (to_table([row], SEGMENT_PICTURES) for row in rows)
     with nullcontext() if profile is None else profile.of(sandbox):
-        for faces in _tables((sandbox.extract(row) for row in segments.to_pylist()), schema):
+        for faces in tables:
             if tally is not None:
                 _report(tally, faces)
             yield faces

@@ -214,6 +214,8 @@ def test_another_aggregation_opens_no_video(first_run, archive, tmp_path):
         highest[row["video_id"]] = max(highest.get(row["video_id"], 0.0), row["p_fake"])
     assert {key: row["p_fake"] for key, row in videos_of(out).items() if row["p_fake"] is not None} == highest
     assert record_of(out)["aggregation"] == "max"
+    for name in ("stage_seconds", "stage_cpu_seconds"):
+        assert record_of(out)[name] == record_of(first_run[0])[name]
 
 
 def test_a_mended_file_is_picked_up_and_only_it(first_run, archive, tmp_path):
