@@ -675,7 +675,9 @@ def _compiled(graph_def: Any, num_threads: int | None) -> Any:
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(graph_def, name="")
-    config = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=num_threads or 0)
+    config = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=num_threads or 0, inter_op_parallelism_threads=num_threads or 0
+    )
     config.gpu_options.allow_growth = True
     # Fusing convolution, bias and activation is what pays; the other passes copy the weights for seconds.
     config.graph_options.rewrite_options.optimizers.append("remap")

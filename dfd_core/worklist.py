@@ -121,8 +121,9 @@ def unplanned(out: OutputFolder) -> pa.Table:
 def list_segments(out: OutputFolder, *, num_cpus: int, runs: pa.Table | None = None) -> Worklist:
     """Write the segments of the present manifest and return what of them is left to do.
 
-    Long segments come first and are dealt out over the blocks like cards, so that blocks cost about the same and the
-    last ones to finish are short. What a resumed run has left is written once more, beside.
+    Long segments are dealt out over the blocks like cards, so that blocks cost about the same and the last ones to finish
+    are short. Within a block the shortest come first, so that the model has something to do soon. What a resumed run has
+    left is written once more, beside.
 
     Args:
         out: The output folder; every video of its manifest is planned.
@@ -201,7 +202,7 @@ def _segments(db: duckdb.DuckDBPyConnection, source: str, num_blocks: int) -> It
             FROM {source})
         SELECT segment_id, plan_key, uri, fps, duration_s,
                segment.start_s, segment.end_s, segment.frame_indices, segment.frame_pts, segment.frame_times_s
-        FROM ranked ORDER BY rank % {max(1, num_blocks)}, rank
+        FROM ranked ORDER BY rank % {max(1, num_blocks)}, rank DESC
         """
     ).to_arrow_reader(_BATCH_ROWS)
     for batch in reader:

@@ -17,7 +17,6 @@ from dfd_core.errors import DfdError, OutputError, RequestError
 from dfd_core.storage import one_line
 
 LOG = logging.getLogger("dfd")
-_MAX_BLOCK_BYTES = 64 << 20
 _OBJECT_STORE_BYTES = 2 << 30
 _STARTS = 3
 _STARTED_S = time.time()
@@ -34,6 +33,8 @@ def quiet_libraries(*, verbose: bool) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Ray's own 15 of 19 leaves no room for decoding to stand back behind a model that loads.
     os.environ.setdefault("RAY_worker_niceness", "9")
+    # After a second, Ray's own limit, a writer that waits for its next block would be ended: each new one takes a CPU second.
+    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "600000")
     if not verbose:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -143,7 +144,6 @@ def _set_data_context(*, verbose: bool) -> None:
     context = ray.data.DataContext.get_current()
     # The default reservation keeps CPUs back for operators that need none: on two CPUs only one extract task would run.
     context.op_resource_reservation_enabled = False
-    context.target_max_block_size = _MAX_BLOCK_BYTES
     context.target_min_block_size = 1
     # Every task would have a thread that reads the process's memory maps once a second, for a figure nobody looks at.
     context.memory_usage_poll_interval_s = None

@@ -31,7 +31,9 @@ from jobs.runtime import cluster_limits, plain_errors
 
 _PLAN_BLOCK_ROWS = 256
 _CPUS_PER_WRITER = 8
-_FACES_OF_A_TABLE = 128
+_FACES_OF_A_TABLE = 16
+_SOON_BYTES, _FEW_FILES_BYTES = 1 << 20, 64 << 20
+_MANY_SEGMENTS = 10_000
 _POOLS = Pools()
 
 
@@ -104,6 +106,9 @@ def build_pictures(
 
 def _segments(out: OutputFolder, work: Worklist) -> Dataset:
     _commit_by("segment_id", out.checkpoint("segments"))
+    # A task's faces go on, and are committed, as soon as they are so many bytes. Each such block is two files of the log.
+    is_large = work.num_open > _MANY_SEGMENTS
+    DataContext.get_current().target_max_block_size = _FEW_FILES_BYTES if is_large else _SOON_BYTES
     return _listed(work.address, work.block_rows)
 
 

@@ -32,7 +32,7 @@ CONFIG = ExtractConfig(sampling=Sampling("interval", 0.2), segment_s=1.0)
 
 NUM_REAL = 3
 
-pytestmark = [pytest.mark.ray, pytest.mark.drill, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

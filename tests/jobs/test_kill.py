@@ -1,6 +1,7 @@
 """SIGKILL at random moments, the same command again: the tables of an undisturbed run. `make drill-kill` is the long one."""
 
 import random
+import time
 
 import pytest
 
@@ -14,9 +15,11 @@ def test_nothing_is_lost_or_doubled_whoever_is_killed(tmp_path):
     archive.mkdir()
     make_archive(archive, copies=2)
     expected = tmp_path / "expected"
+    began_s = time.monotonic()
     assert start(archive, expected).wait(timeout=300) == 0
+    whole_s = time.monotonic() - began_s
     chance = random.Random(5)
-    plan = [(victim, chance.uniform(6, 14)) for victim in VICTIMS]
+    plan = [(victim, chance.uniform(0.4, 0.8) * whole_s) for victim in VICTIMS]
     drill, out = Drill(), tmp_path / "out"
     disturbed_run(archive, out, plan, drill, chance, limit_s=500)
     assert drill.faults == [], out.with_suffix(".log").read_text()
