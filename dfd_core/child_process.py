@@ -206,6 +206,7 @@ class _Popen(Popen):
     _fds: list[int]
 
     def _launch(self, process: SpawnProcess) -> None:
+        _leave_lost_folder()
         preparation = get_preparation_data(process.name)
         preparation.pop("init_main_from_path", None)
         preparation.pop("init_main_from_name", None)
@@ -226,6 +227,20 @@ class _Popen(Popen):
             _close(child_r, child_w)
         with open(parent_w, "wb", closefd=False) as file:  # OSError if the child is dead: child_r is closed
             file.write(message.getbuffer())
+
+
+def _leave_lost_folder() -> None:
+    """Go on in a folder that exists, if the working directory is gone: a cluster may unpack a job's code anew.
+
+    The new one of the same path is taken, if there is one.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        path = os.sep
+        with suppress(OSError):  # where there is no /proc
+            path = os.readlink("/proc/self/cwd").removesuffix(" (deleted)")
+        os.chdir(path if os.path.isdir(path) else os.sep)
 
 
 def _close(*descriptors: int) -> None:

@@ -234,6 +234,20 @@ def test_a_child_outlives_the_thread_that_asked_first(good):
     sandbox.close()
 
 
+@pytest.mark.parametrize("is_made_anew", [True, False])
+def test_a_child_starts_in_a_worker_whose_folder_is_gone(good, tmp_path, monkeypatch, is_made_anew):
+    folder = tmp_path / "working_dir"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    if is_made_anew:
+        folder.mkdir()
+    sandbox = Sandbox(CONFIG)
+    assert sandbox.extract(segment_of(good))["error_kind"] is None
+    sandbox.close()
+    assert Path.cwd() == (folder if is_made_anew else Path("/"))
+
+
 def test_nothing_is_left_after_close_nor_of_a_sandbox_that_is_forgotten(good):
     before = children()
     sandbox = Sandbox(CONFIG, detect=hostile.Detector())
