@@ -16,7 +16,8 @@ from dfd_core.output import OutputFolder, dataset, read_table, replace_table, wr
 from dfd_core.schemas import ATTEMPTS, FACE_RUN, MANIFEST, REQUEST, SEGMENT, VIDEO_PLAN, VIDEOS
 
 _LARGEST_BLOCK_ROWS = 256
-_BLOCK_FOOTAGE_S = 600.0
+_BLOCK_FOOTAGE_S, _BLOCK_FOOTAGE_OF_MANY_S = 600.0, 1200.0
+_MANY_SEGMENTS = 100_000
 _BLOCKS_PER_CPU = 8
 _BLOCK_PICTURES = 512
 _READS_OF_A_GROUP = 32
@@ -171,7 +172,9 @@ def _segments_of_footage(num_segments: int, footage_s: float) -> int:
     """Return how many segments a task takes at most: some minutes of video, which is what a lost task costs."""
     if footage_s <= 0:
         return _LARGEST_BLOCK_ROWS
-    return max(1, min(_LARGEST_BLOCK_ROWS, int(_BLOCK_FOOTAGE_S * num_segments / footage_s)))
+    # Each block costs the driver some milliseconds, which with many of them is what limits the size of a cluster.
+    block_s = _BLOCK_FOOTAGE_S if num_segments <= _MANY_SEGMENTS else _BLOCK_FOOTAGE_OF_MANY_S
+    return max(1, min(_LARGEST_BLOCK_ROWS, int(block_s * num_segments / footage_s)))
 
 
 def _segments_of_pictures(runs: pa.Table) -> int:

@@ -64,7 +64,7 @@ def test_the_list_has_every_segment_once_and_the_long_ones_are_dealt_out(out):
 
 
 @pytest.mark.parametrize(
-    ("segments", "cpus", "rows"), [(1, 64, 1), (45, 2, 2), (100_000, 2, 60), (100, 64, 1)]
+    ("segments", "cpus", "rows"), [(1, 64, 1), (45, 2, 2), (100_000, 2, 60), (100_001, 2, 120), (100, 64, 1)]
 )
 def test_blocks_are_small_enough_to_share_and_to_lose(out, segments, cpus, rows):
     with_durations(out, {f"k{n}": 10.0 for n in range(segments)})
