@@ -28,6 +28,8 @@ DfdError
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -167,3 +169,19 @@ class UnexpectedError(VideoError):
 
 ERROR_KINDS: tuple[str, ...] = tuple(sorted(error.kind for error in VideoError.__subclasses__()))
 """The closed set of `error_kind`: one for each kind of `VideoError`."""
+
+
+@contextmanager
+def as_model_error(problem: str) -> Iterator[None]:
+    """Turn whatever Keras or TensorFlow raises in its block into one line that begins with `problem`.
+
+    Raises:
+        ModelError: Something was raised.
+    """
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ModelError(f"{problem}: {(lines or [type(error).__name__])[0][:300]}") from error
