@@ -119,13 +119,13 @@ def own_columns(manifest: pa.Table) -> list[pa.Field]:
 def _register_once(db: duckdb.DuckDBPyConnection, name: str, rows: ds.Dataset, key: str) -> None:
     """Give `rows` a name in `db`, each `key` once.
 
-    A worker that outlives a killed run can commit a row that the next run does again. Both are the same; one counts.
+    A worker that outlives a killed run can commit a row that the next run does again; `commit_log.ONCE` says which counts.
     """
     db.register(name, rows)
     if _one(db, f"SELECT count(*) - count(DISTINCT {key}) FROM {name}")[0]:
         db.register(f"{name}_log", rows)
         db.unregister(name)
-        db.execute(f"CREATE TEMP VIEW {name} AS SELECT DISTINCT ON ({key}) * FROM {name}_log")
+        db.execute(f"CREATE TEMP VIEW {name} AS {commit_log.ONCE[key].format(log=f'{name}_log')}")
 
 
 def _refuse_incomplete(db: duckdb.DuckDBPyConnection) -> None:
@@ -133,7 +133,8 @@ def _refuse_incomplete(db: duckdb.DuckDBPyConnection) -> None:
         db,
         """
         SELECT (SELECT count(*) FROM manifest ANTI JOIN plans USING (plan_key)),
-               (SELECT count(*) FROM listed ANTI JOIN results USING (segment_id))
+               (SELECT coalesce(sum(len(segments)), 0) FROM manifest JOIN plans USING (plan_key))
+               - (SELECT count(*) FROM listed SEMI JOIN results USING (segment_id) SEMI JOIN manifest USING (plan_key))
         """,
     )
     if unplanned or missing:
@@ -249,7 +250,7 @@ def _with_share(core: pa.Table) -> pa.Array:
     return pa.array(
         [
             f"{message} ({faulty} of {segments} segments affected)"
-            if kind and segments and segments > 1
+            if kind and faulty and segments > 1
             else message
             for message, segments, faulty, kind in rows
         ],

@@ -28,6 +28,7 @@ MODEL_FILENAME = "model.keras"
 CARD_FILENAME = "card.json"
 UNTRAINED_PREFIX = "untrained:"
 
+_MEANING = ("color", "scale", "mean", "std", "classes", "output")
 COLORS = ("rgb", "bgr")
 SCALES = ("x/255", "x/127.5-1", "x")
 OUTPUTS = ("probability", "logit")
@@ -132,6 +133,20 @@ class ModelCard:
             isinstance(self.sha256, str) and _SHA256.fullmatch(self.sha256) is not None
         )
         self._check("sha256", sha_ok, "64 lower-case hexadecimal digits or null")
+
+    @property
+    def meaning(self) -> dict[str, Any]:
+        """What of the card, beside the model's file, decides what a score is, as JSON: only what is not the default.
+
+        >>> ModelCard("m", color="bgr", std=(1.0, 2.0, 3.0)).meaning
+        {'color': 'bgr', 'std': [1.0, 2.0, 3.0]}
+        """
+        found = {}
+        for fact in dataclasses.fields(self):
+            value = getattr(self, fact.name)
+            if fact.name in _MEANING and value != fact.default:
+                found[fact.name] = list(value) if isinstance(value, tuple) else value
+        return found
 
     def _check(self, name: str, ok: bool, expected: str) -> None:
         if not ok:

@@ -21,6 +21,12 @@ from dfd_core import storage
 from dfd_core.errors import OutputError
 from dfd_core.output import parquet_files, write_table
 
+ONCE = {
+    key: f"SELECT DISTINCT ON ({key}) * FROM {{log}} ORDER BY {key}, error_kind IS NOT NULL, {then}"
+    for key, then in {"plan_key": "probe_s", "segment_id": "extracted_at"}.items()
+}
+"""The query for every row of a `log` once, by identifier: of two the one without an error, always the same."""
+
 _PENDING = ".pending.parquet"
 _MOST_FILES = 1000
 _MERGED_BYTES = 256 << 20

@@ -136,6 +136,7 @@ def strata_of(out: OutputFolder, *, most_each: int) -> list[Stratum]:
         db.register("plan_log", commit_log.rows(out.checkpoint("plan"), out.plans, VIDEO_PLAN))
         committed = commit_log.committed(out.checkpoint("segments"), "segment_id")
         db.register("committed", pa.table({"segment_id": committed}))
+        db.execute(f"CREATE TEMP VIEW plans AS {commit_log.ONCE['plan_key'].format(log='plan_log')}")
         db.execute(
             """
             CREATE TEMP TABLE open AS
@@ -143,7 +144,7 @@ def strata_of(out: OutputFolder, *, most_each: int) -> list[Stratum]:
                    coalesce(width::BIGINT * height, 0) AS pixels,
                    printf('%d %d', floor(log2(greatest(pixels, 1)))::INT, floor(log2(greatest(length_s, 1)) / 2)::INT) AS stratum
             FROM listed ANTI JOIN committed USING (segment_id)
-                 JOIN (SELECT DISTINCT ON (plan_key) plan_key, width, height FROM plan_log) USING (plan_key)
+                 JOIN plans USING (plan_key)
             """
         )
         totals = db.sql(
@@ -226,7 +227,7 @@ def spent(out: OutputFolder) -> dict[str, float]:
         db.register("log", commit_log.rows(out.checkpoint("segments"), out.results, SEGMENT_RESULT))
         num_faces, extract_cpu_s = db.sql(
             f"""SELECT coalesce(sum(len(faces)), 0), coalesce(sum({cpu_s}), 0)
-               FROM (SELECT DISTINCT ON (segment_id) * FROM log) SEMI JOIN listed USING (segment_id)"""
+               FROM ({commit_log.ONCE["segment_id"].format(log="log")}) SEMI JOIN listed USING (segment_id)"""
         ).fetchall()[0]
     folders = (out.results, out.checkpoint("segments"), out.faces)
     return {

@@ -31,6 +31,10 @@ _PACKAGES = (
 )
 
 
+_MAY_CHANGE = "limits"
+_ENDED = ("complete", "too_many_failed")
+
+
 class RunRecord:
     """The content of `run.json`, and the only way it is read and written.
 
@@ -76,6 +80,11 @@ class RunRecord:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise OutputError(f"{out.run_json} cannot be read: {storage.one_line(error)}") from error
 
+    @property
+    def num_derivations(self) -> int:
+        """How many attempts came to their end, each of which derived the tables."""
+        return sum(attempt["outcome"] in _ENDED for attempt in self.values["attempts"])
+
     def write(self, out: OutputFolder) -> None:
         """Write the record; a reader sees the old one or this one.
 
@@ -89,13 +98,17 @@ class RunRecord:
             raise OutputError(f"{out.run_json} cannot be written: {storage.one_line(error)}") from error
 
     def refuse_other(self, configuration: dict[str, Any]) -> None:
-        """Check that the folder was made with `configuration`.
+        """Check that the folder was made with `configuration`, limits apart: a failure may be tried again with others.
 
         Raises:
             OutputError: It was not; the message has the names and both values of what differs.
         """
         mine = self.values["configuration"]
-        names = [name for name in {**mine, **configuration} if mine.get(name) != configuration.get(name)]
+        names = [
+            name
+            for name in {**mine, **configuration}
+            if name != _MAY_CHANGE and mine.get(name) != configuration.get(name)
+        ]
         if names:
             pairs = "; ".join(
                 f"{name} was {mine.get(name)!r}, now {configuration.get(name)!r}" for name in names

@@ -38,8 +38,15 @@ MANIFEST = pa.schema(
 )
 """The manifest as the job keeps it; the user's other columns follow these."""
 
-ATTEMPTS = pa.schema([_required("video_id", pa.string()), _required("attempt", pa.int32())])
-"""How often each video was tried again; a video that never was is not in it."""
+ATTEMPTS = pa.schema(
+    [
+        _required("video_id", pa.string()),
+        _required("attempt", pa.int32()),
+        pa.field("derivation", pa.int32()),
+    ]
+)
+"""How often each video was tried again, the last time because of what which derivation of `videos/` said of it; a video that
+never was is not in it."""
 
 SEGMENT_RANGE = pa.struct(
     [

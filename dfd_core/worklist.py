@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from dfd_core import commit_log, storage
 from dfd_core.output import OutputFolder, dataset, read_table, replace_table, write_table
-from dfd_core.schemas import ATTEMPTS, FACE_RUN, MANIFEST, REQUEST, SEGMENT, VIDEO_PLAN, VIDEOS
+from dfd_core.schemas import ATTEMPTS, FACE_RUN, MANIFEST, REQUEST, SEGMENT, VIDEO_PLAN, VIDEOS, to_table
 
 _LARGEST_BLOCK_ROWS = 256
 _BLOCK_FOOTAGE_S, _BLOCK_FOOTAGE_OF_MANY_S = 600.0, 1200.0
@@ -57,7 +57,9 @@ class Worklist:
         return self.num_segments - self.num_committed
 
 
-def with_attempts(out: OutputFolder, manifest: pa.Table, *, retry_kinds: frozenset[str]) -> pa.Table:
+def with_attempts(
+    out: OutputFolder, manifest: pa.Table, *, retry_kinds: frozenset[str], derivation: int
+) -> pa.Table:
     """Return `manifest` with the keys of the videos that were tried again, now or earlier, renewed.
 
     A new `plan_key` is a new version of the video: it is planned and scored anew, and what its old version left in the
@@ -67,16 +69,20 @@ def with_attempts(out: OutputFolder, manifest: pa.Table, *, retry_kinds: frozens
         out: The output folder; remembers how often each video was tried again.
         manifest: MANIFEST and the user's own columns.
         retry_kinds: The kinds of error whose videos are tried again now.
+        derivation: How often `videos/` was derived. What failed in one derivation is tried again once: the same command
+            after an interruption goes on with the retries that it began.
     """
     attempts = _read_attempts(out)
     if retry_kinds:
         for video_id in _failed_videos(out, retry_kinds):
-            attempts[video_id] = attempts.get(video_id, 0) + 1
+            number, last = attempts.get(video_id, (0, None))
+            if last != derivation:
+                attempts[video_id] = number + 1, derivation
         _write_attempts(out, attempts)
     if not attempts:
         return manifest
     pairs = zip(manifest.column("plan_key").to_pylist(), manifest.column("video_id").to_pylist(), strict=True)
-    keys = [f"{key}.{attempts[video_id]}" if video_id in attempts else key for key, video_id in pairs]
+    keys = [f"{key}.{attempts[video_id][0]}" if video_id in attempts else key for key, video_id in pairs]
     position = manifest.schema.get_field_index("plan_key")
     return manifest.set_column(position, manifest.schema.field(position), pa.array(keys, pa.string()))
 
@@ -89,18 +95,20 @@ def _failed_videos(out: OutputFolder, kinds: frozenset[str]) -> list[str]:
     return found
 
 
-def _read_attempts(out: OutputFolder) -> dict[str, int]:
+def _read_attempts(out: OutputFolder) -> dict[str, tuple[int, int | None]]:
+    """Return how often each video was tried again, and for which derivation last."""
     if not storage.exists(out.attempts):
         return {}
-    table = read_table(out.attempts)
-    return dict(zip(table.column("video_id").to_pylist(), table.column("attempt").to_pylist(), strict=True))
+    rows = read_table(out.attempts).to_pylist()
+    return {row["video_id"]: (row["attempt"], row.get("derivation")) for row in rows}
 
 
-def _write_attempts(out: OutputFolder, attempts: dict[str, int]) -> None:
-    table = pa.Table.from_arrays(
-        [pa.array(attempts), pa.array(attempts.values(), pa.int32())], schema=ATTEMPTS
-    )
-    write_table(out.attempts, table)
+def _write_attempts(out: OutputFolder, attempts: dict[str, tuple[int, int | None]]) -> None:
+    rows = [
+        {"video_id": video_id, "attempt": number, "derivation": derivation}
+        for video_id, (number, derivation) in attempts.items()
+    ]
+    write_table(out.attempts, to_table(rows, ATTEMPTS))
 
 
 def write_manifest(out: OutputFolder, table: pa.Table) -> None:
@@ -136,7 +144,7 @@ def list_segments(out: OutputFolder, *, num_cpus: int, runs: pa.Table | None = N
         db.register("manifest", read_table(out.manifest).select(MANIFEST.names))
         plans = commit_log.rows(out.checkpoint("plan"), out.plans, VIDEO_PLAN)
         db.register("plan_log", plans)
-        db.execute("CREATE TEMP VIEW plans AS SELECT DISTINCT ON (plan_key) * FROM plan_log")
+        db.execute(f"CREATE TEMP VIEW plans AS {commit_log.ONCE['plan_key'].format(log='plan_log')}")
         db.register(
             "committed",
             pa.table({"segment_id": commit_log.committed(out.checkpoint("segments"), "segment_id")}),

@@ -115,7 +115,9 @@ class Attempt:
         commit_log.settle(self.out.checkpoint("segments"), self.out.results)
         commit_log.refuse_damage(self.out.checkpoint("plan"), self.out.plans, "plan_key")
         commit_log.refuse_damage(self.out.checkpoint("segments"), self.out.results, "segment_id")
-        table = worklist.with_attempts(self.out, table, retry_kinds=self.request.retry_kinds)
+        table = worklist.with_attempts(
+            self.out, table, retry_kinds=self.request.retry_kinds, derivation=self.record.num_derivations
+        )
         worklist.write_manifest(self.out, table)
         return table
 

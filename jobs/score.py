@@ -102,6 +102,7 @@ class ScoreRequest:
             "precision": self.precision,
             **({"raw": True} if self.raw else {}),
             **({"calibration": card.calibration} if card.calibration else {}),
+            **card.meaning,
             **extraction,
         }
 
@@ -240,6 +241,9 @@ def _score(
         )
 
     record.values["model"] |= attempt.run_segments(work, build, waits_for="the model") or {}
+    record.values["model"]["threshold"] = (
+        card.threshold
+    )  # of the verdicts below, whatever an earlier attempt's was
     commit_log.compact(out.checkpoint("segments"), out.results, SEGMENT_RESULT)
     counts = finish(out, aggregation=request.aggregation, threshold=card.threshold, model_id=card.model_id)
     counts = record.tables(counts, request.aggregation)

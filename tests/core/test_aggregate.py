@@ -1,5 +1,6 @@
 """`finish` held to a reference written in plain Python over the same rows."""
 
+import shutil
 import statistics
 
 import numpy as np
@@ -233,6 +234,22 @@ def test_a_segment_that_was_committed_twice_counts_once(tmp_path):
     finished(out)
     assert [row["num_faces"] for row in read(out.videos)] == [1]
     assert len(read(out.faces)) == 1
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_of_a_segment_that_was_committed_with_an_error_and_without_the_good_row_counts(tmp_path, is_first):
+    rows = [result_row("a", 0, {}, error="timeout"), result_row("a", 0, {0: [0.5]})]
+    out = make(tmp_path, [plan_row("a", 1)], rows if is_first else rows[::-1])
+    finished(out)
+    assert [(row["status"], row["error_kind"]) for row in read(out.videos)] == [("scored", None)]
+    assert [row["p_fake"] for row in read(out.faces)] == [0.5]
+
+
+def test_plans_whose_segments_were_never_listed_are_not_made_into_tables(tmp_path):
+    out = make(tmp_path, [plan_row("a", 1), plan_row("b", 2)], [])
+    shutil.rmtree(out.segment_list)
+    with pytest.raises(OutputError, match="3 segments are not done"):
+        finished(out)
 
 
 def test_a_data_file_without_its_commit_does_not_count(tmp_path):

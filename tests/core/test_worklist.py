@@ -103,12 +103,20 @@ def test_trying_again_gives_new_keys_to_the_named_kinds_only_and_remembers_them(
     write_manifest(out, ["a", "b", "c"])
     manifest = pq.read_table(out.manifest)
 
-    def keys(*kinds):
-        return (
-            worklist.with_attempts(out, manifest, retry_kinds=frozenset(kinds)).column("plan_key").to_pylist()
-        )
+    def keys(*kinds, derivation=1):
+        table = worklist.with_attempts(out, manifest, retry_kinds=frozenset(kinds), derivation=derivation)
+        return table.column("plan_key").to_pylist()
 
     assert keys() == ["a", "b", "c"]
     assert keys("timeout", "crashed") == ["a.1", "b", "c"]
     assert keys() == ["a.1", "b", "c"]
-    assert keys("timeout", "damaged") == ["a.2", "b.1", "c"]
+    assert keys("timeout", "crashed") == ["a.1", "b", "c"]  # the same command goes on
+    assert keys("timeout", "damaged") == ["a.1", "b.1", "c"]
+    assert keys("timeout", derivation=2) == ["a.2", "b.1", "c"]
+
+
+def test_attempts_of_before_derivations_were_counted_are_kept(out):
+    write_table(out.attempts, pa.table({"video_id": ["v/a"], "attempt": pa.array([3], pa.int32())}))
+    write_manifest(out, ["a"])
+    table = worklist.with_attempts(out, pq.read_table(out.manifest), retry_kinds=frozenset(), derivation=1)
+    assert table.column("plan_key").to_pylist() == ["a.3"]
