@@ -1,6 +1,7 @@
 """Addresses and the file systems behind them: local paths, `s3://`, `gs://`, `hdfs://` and any fsspec URI.
 
 A local file whose name is not UTF-8 is addressed as a percent-encoded `file://` URI, so that every address is text.
+A remote address holds its path as the store spells it, never percent-encoded, up to a `?`, where options begin.
 Addresses with credentials inside are refused: they would end up in logs and in Parquet.
 """
 
@@ -14,11 +15,12 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import IO, Any, BinaryIO, cast
-from urllib.parse import parse_qsl, quote_from_bytes, unquote_to_bytes, urlsplit
+from urllib.parse import parse_qsl, quote, quote_from_bytes, unquote_to_bytes
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -35,7 +37,17 @@ from dfd_core.errors import (
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _AWS_EXCEPTION = re.compile(r"ExceptionName: (\w+) Message: (.*?)(?: \(Request ID|$)")
-_SECRET_QUERY_KEYS = re.compile(r"(?i)(key|secret|token|signature|password|credential)")
+_REMOTE = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>[^/?]*)(?P<path>[^?]*)(?P<query>.*)", re.DOTALL
+)
+_NATIVE = frozenset(["s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss"])
+"""Schemes that pyarrow knows; its URIs are percent-encoded."""
+_NAME_CONTAINER = frozenset(["abfs", "abfss", "wasb", "wasbs"])
+"""Azure's schemes: `abfs://container@account.dfs.core.windows.net/path`."""
+_SECRET_QUERY_KEYS = re.compile(
+    r"(?i)key|secret|token|signature|passw|passphrase|credential|authorization"
+    r"|(?<![a-z])(sig|sas|o?auth|jwt|pwd|pass|bearer)(?![a-z])"
+)
 
 RETRY_DELAYS_S = (0.5, 2.0, 8.0)
 """Seconds before each further attempt at a video whose storage failed."""
@@ -55,11 +67,16 @@ def has_credentials(uri: str) -> bool:
 
     >>> has_credentials("s3://key:secret@bucket/a"), has_credentials("s3://bucket/a?region=eu-west-1")
     (True, False)
+    >>> has_credentials("abfs://container@account.dfs.core.windows.net/a")
+    False
     """
-    if not is_remote(uri):
+    parts = _REMOTE.match(uri)
+    if parts is None or not is_remote(uri):
         return False
-    parts = urlsplit(uri)
-    return "@" in parts.netloc or any(_SECRET_QUERY_KEYS.search(key) for key, _ in parse_qsl(parts.query))
+    user, at, _ = parts["host"].rpartition("@")
+    if at and (parts["scheme"].lower() not in _NAME_CONTAINER or ":" in user):
+        return True
+    return any(_SECRET_QUERY_KEYS.search(key) for key, _ in parse_qsl(parts["query"].removeprefix("?")))
 
 
 def local_path(uri: str) -> str:
@@ -100,11 +117,24 @@ def join(folder: str, *names: str) -> str:
     return os.path.join(local_path(folder), *names)
 
 
+def can_join(folder: str, name: str) -> bool:
+    """Return whether `join(folder, name)` is an address of that file: in some remote ones a `?` would begin options.
+
+    >>> can_join("s3://bucket", "a?.mp4"), can_join("videos", "a?.mp4")
+    (False, True)
+    """
+    return "?" not in name or _scheme(folder) not in _NATIVE
+
+
+def _scheme(uri: str) -> str:
+    return uri.partition("://")[0] if is_remote(uri) else ""
+
+
 def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     """Return the file system of `uri` and the path inside it.
 
     Raises:
-        RequestError: No file system is known for the URI's scheme, or it carries credentials.
+        RequestError: No file system is known for the URI's scheme, it carries credentials, or it is no address.
     """
     if has_credentials(uri):
         raise RequestError(
@@ -113,22 +143,113 @@ def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
         )
     if not is_remote(uri):
         return pafs.LocalFileSystem(), os.path.abspath(local_path(uri))
-    try:
-        return cast("tuple[pafs.FileSystem, str]", pafs.FileSystem.from_uri(uri))
-    except (pa.ArrowInvalid, ValueError):
+    if not is_text(uri):
+        raise RequestError(f"Expected a remote address in UTF-8. Received: {as_text(uri)!r}")
+    if _scheme(uri) not in _NATIVE:
         return _fsspec_filesystem(uri)
+    try:
+        return cast("tuple[pafs.FileSystem, str]", pafs.FileSystem.from_uri(_percent_encoded(uri)))
+    except pa.ArrowNotImplementedError:  # this pyarrow was built without the scheme
+        return _fsspec_filesystem(uri)
+    except pa.ArrowInvalid as error:
+        raise RequestError(f"{uri!r} is no address of a file or folder: {one_line(error)}") from error
     except OSError as error:
         raise RequestError(f"The storage of {uri!r} cannot be used: {one_line(error)}") from error
+
+
+def _percent_encoded(uri: str) -> str:
+    parts = _REMOTE.match(uri)
+    assert parts is not None
+    return f"{parts['scheme']}://{parts['host']}{quote(parts['path'], safe='/:@')}{parts['query']}"
 
 
 def _fsspec_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     import fsspec
 
     try:
-        fs, path = fsspec.core.url_to_fs(uri)
+        with _os_errors():
+            fs, path = fsspec.core.url_to_fs(uri.removeprefix("fsspec+"))
     except (ValueError, ImportError) as error:
         raise RequestError(f"No storage is known for {uri!r}: {one_line(error)}") from error
-    return pafs.PyFileSystem(pafs.FSSpecHandler(fs)), path
+    except OSError as error:
+        raise RequestError(f"The storage of {uri!r} cannot be used: {one_line(error)}") from error
+    return pafs.PyFileSystem(_FsspecHandler(fs)), path
+
+
+@contextmanager
+def _os_errors() -> Iterator[None]:
+    """Make an OSError of what the library of a storage raises in the block; Python's own errors stay what they are.
+
+    fsspec says FileNotFoundError for whatever a web server refuses; the refusal is its cause.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
+        if type(cause).__module__ == "builtins":
+            raise
+        raise (cause if isinstance(cause, OSError) else _os_error(cause)) from error
+
+
+def _os_error(error: BaseException) -> OSError:
+    """Return what an error of aiohttp, botocore, Google's or Azure's library says, of the kind that its status names."""
+    answer = getattr(error, "response", None)
+    facts = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
+    said = (getattr(error, name, None) for name in ("status", "status_code", "code"))
+    numbers = (
+        int(number) for number in chain([facts.get("HTTPStatusCode")], said) if isinstance(number, int)
+    )
+    status = next(numbers, 0)
+    kind = {401: PermissionError, 403: PermissionError, 404: FileNotFoundError}.get(status, OSError)
+    name = f"{type(error).__name__} {status}" if status else type(error).__name__
+    return kind(f"{name}: {one_line(str(getattr(error, 'message', '') or error))}")
+
+
+class _FsspecFile:
+    """An open file of an fsspec file system, whose failures are OSErrors."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._file, name)
+        return _os_errors()(value) if callable(value) else value
+
+
+class _FsspecHandler(pafs.FSSpecHandler):  # type: ignore[misc]
+    """pyarrow's way to an fsspec file system, with failures that are OSErrors, and that no question swallows."""
+
+    def get_file_info(self, paths: Sequence[str]) -> list[pafs.FileInfo]:
+        return [self._file_info(path) for path in paths]
+
+    def _file_info(self, path: str) -> pafs.FileInfo:
+        try:
+            with _os_errors():
+                return self._create_file_info(path, self.fs.info(path))
+        except FileNotFoundError:
+            return pafs.FileInfo(path, pafs.FileType.NotFound)
+
+    def open_input_stream(self, path: str) -> pa.NativeFile:
+        return self.open_input_file(path)
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        if self.fs.info(path)["type"] != "file":
+            raise FileNotFoundError(path)
+        return pa.PythonFile(_FsspecFile(self.fs.open(path, mode="rb")), mode="r")
+
+    def open_output_stream(self, path: str, metadata: Any) -> pa.NativeFile:
+        return pa.PythonFile(_FsspecFile(self.fs.open(path, mode="wb")), mode="w")
+
+    def open_append_stream(self, path: str, metadata: Any) -> pa.NativeFile:
+        return pa.PythonFile(_FsspecFile(self.fs.open(path, mode="ab")), mode="w")
+
+
+for _request in (
+    *("get_file_info_selector", "open_input_stream", "open_input_file", "open_output_stream"),
+    *("open_append_stream", "create_dir", "delete_dir", "delete_dir_contents", "delete_root_dir_contents"),
+    *("delete_file", "move", "copy_file"),
+):
+    setattr(_FsspecHandler, _request, _os_errors()(getattr(_FsspecHandler, _request)))
 
 
 def open_video(uri: str) -> BinaryIO:
