@@ -42,12 +42,20 @@ _REMOTE = re.compile(
 )
 _NATIVE = frozenset(["s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss"])
 """Schemes that pyarrow knows; its URIs are percent-encoded."""
+_BUCKETS = _NATIVE - {"hdfs", "viewfs"}
+NO_ADDRESS = "no address has a '?' in its path, or a part that is empty or dots"
+"""Why a file of a bucket cannot be named."""
 _NAME_CONTAINER = frozenset(["abfs", "abfss", "wasb", "wasbs"])
 """Azure's schemes: `abfs://container@account.dfs.core.windows.net/path`."""
 _SECRET_QUERY_KEYS = re.compile(
     r"(?i)key|secret|token|signature|passw|passphrase|credential|authorization"
     r"|(?<![a-z])(sig|sas|o?auth|jwt|pwd|pass|bearer)(?![a-z])"
 )
+
+
+class _NoAddressError(RequestError):
+    """Nothing can be at such an address."""
+
 
 RETRY_DELAYS_S = (0.5, 2.0, 8.0)
 """Seconds before each further attempt at a video whose storage failed."""
@@ -117,13 +125,40 @@ def join(folder: str, *names: str) -> str:
     return os.path.join(local_path(folder), *names)
 
 
-def can_join(folder: str, name: str) -> bool:
-    """Return whether `join(folder, name)` is an address of that file: in some remote ones a `?` would begin options.
+def beside(folder: str, path: str) -> str:
+    """Return the address of the relative `path` in a remote `folder`; `..` goes up, at most to the top.
 
-    >>> can_join("s3://bucket", "a?.mp4"), can_join("videos", "a?.mp4")
-    (False, True)
+    >>> beside("s3://bucket/lists/a?region=x", "../b/c.mp4")
+    's3://bucket/lists/b/c.mp4?region=x'
     """
-    return "?" not in name or _scheme(folder) not in _NATIVE
+    address, mark, query = folder.partition("?")
+    scheme, _, inside = address.partition("://")
+    host, *folders = inside.rstrip("/").split("/")
+    path = posixpath.normpath(path)
+    while path.startswith("../"):
+        folders, path = folders[:-1], path[3:]
+    return f"{scheme}://{'/'.join([host, *folders, path])}{mark}{query}"
+
+
+def below(path: str, folder: str) -> str:
+    """Return a listed `path` of a file system relative to `folder`, its own spelling kept.
+
+    >>> below("bucket/a//b.mp4", "bucket/a")
+    '/b.mp4'
+    """
+    top = folder.rstrip("/") + "/" if folder else ""
+    return path.removeprefix(top) if path.startswith(top) else posixpath.relpath(path, folder)
+
+
+def can_join(folder: str, name: str) -> bool:
+    """Return whether `join(folder, name)` is the address of that file.
+
+    In a bucket a `?` would begin options, and a part that is empty or dots has no path in pyarrow.
+
+    >>> can_join("s3://bucket", "a?.mp4"), can_join("s3://bucket", "a//b.mp4"), can_join("videos", "a?.mp4")
+    (False, False, True)
+    """
+    return _scheme(folder) not in _NATIVE or ("?" not in name and not {"", ".", ".."} & set(name.split("/")))
 
 
 def _scheme(uri: str) -> str:
@@ -144,7 +179,7 @@ def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     if not is_remote(uri):
         return pafs.LocalFileSystem(), os.path.abspath(local_path(uri))
     if not is_text(uri):
-        raise RequestError(f"Expected a remote address in UTF-8. Received: {as_text(uri)!r}")
+        raise _NoAddressError(f"Expected a remote address in UTF-8. Received: {as_text(uri)!r}")
     if _scheme(uri) not in _NATIVE:
         return _fsspec_filesystem(uri)
     try:
@@ -152,7 +187,7 @@ def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     except pa.ArrowNotImplementedError:  # this pyarrow was built without the scheme
         return _fsspec_filesystem(uri)
     except pa.ArrowInvalid as error:
-        raise RequestError(f"{uri!r} is no address of a file or folder: {one_line(error)}") from error
+        raise _NoAddressError(f"{uri!r} is no address of a file or folder: {one_line(error)}") from error
     except OSError as error:
         raise RequestError(f"The storage of {uri!r} cannot be used: {one_line(error)}") from error
 
@@ -160,7 +195,10 @@ def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
 def _percent_encoded(uri: str) -> str:
     parts = _REMOTE.match(uri)
     assert parts is not None
-    return f"{parts['scheme']}://{parts['host']}{quote(parts['path'], safe='/:@')}{parts['query']}"
+    path = parts["path"].rstrip("/") or parts["path"][:1]
+    if "//" in path and parts["scheme"] in _BUCKETS:
+        raise _NoAddressError(f"{uri!r} is no address of a file or folder: a part of its path is empty")
+    return f"{parts['scheme']}://{parts['host']}{quote(path, safe='/:@')}{parts['query']}"
 
 
 def _fsspec_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
@@ -269,6 +307,8 @@ def open_video(uri: str) -> BinaryIO:
         raise VideoMissingError("Not a regular file is at this address") from error
     except PermissionError as error:
         raise VideoForbiddenError("The file may not be read") from error
+    except _NoAddressError as error:
+        raise VideoMissingError("Nothing can be at this address") from error
     except (OSError, RequestError) as error:
         if "AWS Error ACCESS_DENIED" in str(error):
             raise VideoForbiddenError("The file may not be read") from error

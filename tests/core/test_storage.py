@@ -93,13 +93,22 @@ def test_a_remote_name_is_taken_as_it_is_spelled(folder, name):
 
 @pytest.mark.parametrize(
     "uri",
-    ["s3://bucket-[ab]/x.mp4", "s3://bucket/what?.mp4", "s3:///x", "s3://caf\udce9/x", "memory://caf\udce9"],
+    [
+        "s3://bucket-[ab]/x.mp4",
+        "s3://bucket/what?.mp4",
+        "s3:///x",
+        "s3://bucket/a//b.mp4",
+        "s3://caf\udce9/x",
+        "memory://caf\udce9",
+    ],
 )
 def test_what_is_no_address_is_refused_in_one_line(uri):
     with pytest.raises(RequestError) as refusal:
         storage.filesystem(uri)
     assert "\n" not in str(refusal.value)
     assert str(refusal.value).isprintable()
+    with pytest.raises(VideoMissingError):
+        storage.open_video(uri)
 
 
 class _Web(BaseHTTPRequestHandler):
