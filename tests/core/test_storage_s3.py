@@ -26,6 +26,7 @@ from dfd_core.errors import (
     VideoStorageError,
 )
 from dfd_core.extract import extract_segment
+from dfd_core.layouts import manifest_of, read_tree, scan, write_manifest
 from dfd_core.manifest import read_source
 from dfd_core.output import OutputFolder, dataset, replace_table
 from dfd_core.probe import plan_video
@@ -349,6 +350,20 @@ def test_an_object_that_no_address_names_is_reported_and_not_misread(server):
     assert len(read_source("s3://unnamed/v/*.mp4").unlisted) == 1
     with pytest.raises(RequestError, match="no address"):
         read_source("s3://unnamed/v/b?.mp4")
+
+
+def test_a_dataset_in_a_bucket_keeps_its_names_and_tells_what_has_none(server):
+    server.put_many("faces", [f"my set/real/{name}" for name in ("a #1.mp4", "b?.mp4", "c%41.mp4", "/d.mp4")])
+    root = "s3://faces/my set"
+    tree = scan(root)
+    found = {(item.kind, item.path) for item in tree.faults}
+    assert found == {("unlisted_file", "real/b?.mp4"), ("unlisted_file", "real//d.mp4")}
+    table = manifest_of(read_tree(tree), root, f"{root}/m.csv")
+    write_manifest(table, f"{root}/m.csv")
+    assert read_source(f"{root}/m.csv").table["uri"].to_pylist() == [
+        f"{root}/real/a #1.mp4",
+        f"{root}/real/c%41.mp4",
+    ]
 
 
 KEYS = ["a.mp4", "A.MP4", ".hidden.mp4", "x[1].mp4", "d/a.mp4", "d/b.mkv", "d/e/c.mp4", ".h/a.mp4", "d.mp4/f"]
