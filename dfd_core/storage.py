@@ -216,31 +216,44 @@ def _fsspec_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
 
 @contextmanager
 def _os_errors() -> Iterator[None]:
-    """Make an OSError of what the library of a storage raises in the block; Python's own errors stay what they are.
-
-    fsspec says FileNotFoundError for whatever a web server refuses; the refusal is its cause.
-    """
+    """Make an OSError of what the library of a storage raises in the block; Python's own errors stay what they are."""
     try:
         yield
     except Exception as error:
-        cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
-        if type(cause).__module__ == "builtins":
+        told = _os_error(error)
+        if told is error:
             raise
-        raise (cause if isinstance(cause, OSError) else _os_error(cause)) from error
+        raise told from error
 
 
-def _os_error(error: BaseException) -> OSError:
-    """Return what an error of aiohttp, botocore, Google's or Azure's library says, of the kind that its status names."""
-    answer = getattr(error, "response", None)
-    facts = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
-    said = (getattr(error, name, None) for name in ("status", "status_code", "code"))
-    numbers = (
-        int(number) for number in chain([facts.get("HTTPStatusCode")], said) if isinstance(number, int)
-    )
-    status = next(numbers, 0)
+def _os_error(error: BaseException) -> BaseException:
+    """Return what an error of aiohttp, botocore, Google's or Azure's library says, of the kind that its status names.
+
+    fsspec says FileNotFoundError for whatever a web server refuses; the refusal is its cause.
+    """
+    cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
+    if cause is not None and not _http_status(cause):
+        return cause if isinstance(cause, OSError) else error
+    if cause is None and (isinstance(error, OSError) or type(error).__module__ == "builtins"):
+        return error
+    error = cause or error
+    status = _http_status(error)
     kind = {401: PermissionError, 403: PermissionError, 404: FileNotFoundError}.get(status, OSError)
     name = f"{type(error).__name__} {status}" if status else type(error).__name__
     return kind(f"{name}: {one_line(str(getattr(error, 'message', '') or error))}")
+
+
+def _http_status(error: BaseException) -> int:
+    """Return the status that a server answered with, as each library keeps it; 0 if there is none."""
+    answer = getattr(error, "response", None)
+    facts = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
+    said = (
+        getattr(place, name, 0) for place in (error, answer) for name in ("status", "status_code", "code")
+    )
+    numbers = chain([facts.get("HTTPStatusCode")], said)
+    return next(
+        (int(number) for number in numbers if isinstance(number, int) and number in range(100, 600)), 0
+    )
 
 
 class _FsspecFile:

@@ -1,5 +1,6 @@
 import os
 import pickle
+import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -162,6 +163,14 @@ def test_a_web_server_that_refuses_in_the_middle_is_an_os_error(web, status, err
         video.read(4)
 
 
+def test_a_web_server_that_is_not_there_is_a_failure_of_the_storage():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(VideoStorageError):
+        storage.open_video(f"http://127.0.0.1:{port}/a.mp4")
+
+
 def test_nothing_is_at_a_malformed_web_address():
     with pytest.raises(VideoMissingError):
         storage.open_video("http://[oops/a.mp4")
@@ -216,6 +225,15 @@ def test_what_a_clouds_library_raises_is_an_os_error(cloud, status, error):
     if status != 404:
         with pytest.raises(error):
             storage.exists("cloud://b/x")
+
+
+def test_a_file_that_a_library_does_not_find_is_missing_whatever_it_says_of_why(cloud):
+    for status in ("gone", 404):
+        cloud.error = FileNotFoundError("b/x")
+        cloud.error.__cause__ = CloudError(status)
+        assert not storage.exists("cloud://b/x")
+        with pytest.raises(FileNotFoundError):
+            storage.read_bytes("cloud://b/x")
 
 
 def test_a_programming_error_in_a_storage_is_not_disguised(cloud):
