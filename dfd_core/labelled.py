@@ -150,7 +150,7 @@ def join_labels(scores: Scores, manifest: pa.Table | None) -> Truth:
             contradictory = list(videos["video_id"][both & (videos["label"] != given["label"])])
         videos[given.columns] = given
     elif "label" not in videos:
-        raise ManifestError("The scores carry no labels. Give a manifest with video_id and label as --labels")
+        raise ManifestError("The scores carry no labels. Give a manifest with uri and label as --labels")
     labelled = videos[videos["label"].notna()].reset_index(drop=True)
     wrong = labelled["label"][~labelled["label"].isin(LABELS)]
     if len(wrong):

@@ -52,6 +52,7 @@ KINDS = {
     "divided_group": "the dataset's own split separates videos of one group",
     "unreadable_list": "a list, or a line of one, that cannot be read",
     "unlisted_folder": "a folder that was not walked",
+    "unlisted_file": "a file of a bucket that no address names",
 }
 """The closed set of disagreements."""
 
@@ -597,7 +598,7 @@ def scan(root: str) -> Tree:
         if fs.get_file_info(top).type != pafs.FileType.Directory:
             raise ManifestError(f"Expected a folder. Received: {storage.as_text(root)!r}")
         local = isinstance(fs, pafs.LocalFileSystem)
-        paths = sorted(_walk(top, faults) if local else _walk_remote(fs, top))
+        paths = sorted(_walk(top, faults) if local else _walk_remote(fs, top, root, faults))
     except OSError as error:
         message = f"{storage.as_text(root)!r} cannot be listed: {storage.one_line(error)}"
         raise ManifestError(message) from error
@@ -626,11 +627,15 @@ def _walk(top: str, faults: list[Disagreement]) -> Iterator[str]:
         yield from (below + name for name in names if not name.startswith("."))
 
 
-def _walk_remote(fs: pafs.FileSystem, top: str) -> Iterator[str]:
+def _walk_remote(fs: pafs.FileSystem, top: str, root: str, faults: list[Disagreement]) -> Iterator[str]:
     for info in fs.get_file_info(pafs.FileSelector(top, recursive=True)):
-        path = posixpath.relpath(info.path, top)
-        if info.type == pafs.FileType.File and not any(part.startswith(".") for part in path.split("/")):
+        path = storage.below(info.path, top)
+        if info.type != pafs.FileType.File or any(part.startswith(".") for part in path.split("/")):
+            continue
+        if storage.can_join(root, path):
             yield path
+        else:
+            faults.append(Disagreement("unlisted_file", path, storage.NO_ADDRESS))
 
 
 def manifest_of(dataset: Dataset, root: str, out: str) -> pa.Table:

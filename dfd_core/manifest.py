@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import glob
 import hashlib
 import io
 import json
 import os
 import posixpath
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
+from itertools import islice
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
@@ -32,6 +33,8 @@ MANIFEST_SUFFIXES = ("csv", "parquet", "jsonl")
 LABELS = ("real", "fake")
 _RESERVED = frozenset([*MANIFEST.names, *VIDEOS.names]) - {"video_id", "uri"}
 _NAMED_ROWS = 5
+_MOST_CELL_CHARACTERS = 1 << 24
+_ROWS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Source:
     Attributes:
         table: MANIFEST, then the user's own columns unchanged.
         skipped: Files that a folder held and that are not named like a video, counted by ending.
-        unlisted: Folders that could not be listed, with the reason.
+        unlisted: Folders, and files of a bucket, that could not be listed, with the reason.
     """
 
     table: pa.Table
@@ -80,15 +83,15 @@ def read_source(source: str) -> Source:
 def _read(source: str, fs: pafs.FileSystem, path: str) -> Source:
     local = isinstance(fs, pafs.LocalFileSystem)
     if local and not os.path.lexists(path) and glob.has_magic(source):
-        return _from_files(list(_glob_local(source)), source)
+        return _from_files(sorted(_glob_local(source), key=_walk_order), source)
     if local and os.path.isdir(path):
         return _from_local_folder(path)
     if local and not os.path.lexists(path):
         raise ManifestError(f"Nothing is at the source {storage.as_text(source)!r}")
     if not local:
         kind = fs.get_file_info(path).type
-        if kind == pafs.FileType.NotFound and glob.has_magic(path):
-            return _from_files(list(_glob_remote(source, fs, path)), source)
+        if kind == pafs.FileType.NotFound and glob.has_magic(source.partition("?")[0]):
+            return _from_remote_glob(source, fs, path)
         if kind == pafs.FileType.Directory:
             return _from_remote_folder(source, fs, path)
         if kind == pafs.FileType.NotFound:
@@ -112,32 +115,66 @@ def _suffix(name: str) -> str:
 
 def _from_local_folder(folder: str) -> Source:
     skipped: Counter[str] = Counter()
-    unlisted: list[OSError] = []
+    unlisted: list[str] = []
     files = []
-    for here, folders, names in os.walk(folder, onerror=unlisted.append):
+
+    def cannot_list(error: OSError) -> None:
+        unlisted.append(f"{error.filename}: {error.strerror}")
+
+    for here, folders, names in os.walk(folder, onerror=cannot_list):
         folders.sort()
+        links = [path for name in folders if os.path.islink(path := os.path.join(here, name))]
+        unlisted += [f"{path}: a link to a folder" for path in links]
         for name in sorted(names):
             if _suffix(name) in VIDEO_SUFFIXES:
                 path = os.path.join(here, name)
                 files.append(_local_file(path, os.path.relpath(path, folder)))
             else:
                 skipped[_suffix(name)] += 1
-    reasons = tuple(storage.as_text(f"{error.filename}: {error.strerror}") for error in unlisted)
-    return _from_files(files, folder, skipped, reasons)
+    return _from_files(files, folder, skipped, tuple(storage.as_text(reason) for reason in unlisted))
 
 
 def _from_remote_folder(source: str, fs: pafs.FileSystem, path: str) -> Source:
-    skipped: Counter[str] = Counter()
-    files = []
-    for info in fs.get_file_info(pafs.FileSelector(path, recursive=True)):
-        if info.type != pafs.FileType.File:
-            continue
-        if _suffix(info.path) in VIDEO_SUFFIXES:
-            name = posixpath.relpath(info.path, path)
+    infos = _remote_infos(fs, path)
+    videos = [info for info in infos if _suffix(info.path) in VIDEO_SUFFIXES]
+    skipped = Counter(_suffix(info.path) for info in infos if _suffix(info.path) not in VIDEO_SUFFIXES)
+    files, unlisted = _remote_files(source, path, videos)
+    return _from_files(files, source, skipped, unlisted)
+
+
+def _from_remote_glob(source: str, fs: pafs.FileSystem, pattern: str) -> Source:
+    from fsspec.utils import glob_translate
+
+    address, mark, options = source.partition("?")
+    folder = _fixed_part(address) + mark + options
+    if not storage.is_remote(folder):
+        raise ManifestError(f"Expected a pattern below a bucket or host. Received: {source!r}")
+    # As in a local pattern, ** beside other characters is *, and a / at the end asks for folders.
+    parts = [part if part == "**" else re.sub(r"\*+", "*", part) for part in pattern.split("/")]
+    matches = re.compile(glob_translate("/".join(parts) + "/" * address.endswith("/"))).match
+    top = storage.filesystem(folder)[1]
+    infos = [info for info in _remote_infos(fs, top) if matches(info.path)]
+    files, unlisted = _remote_files(folder, top, infos)
+    return _from_files(files, source, unlisted=unlisted)
+
+
+def _remote_infos(fs: pafs.FileSystem, folder: str) -> list[pafs.FileInfo]:
+    infos = fs.get_file_info(pafs.FileSelector(folder, recursive=True, allow_not_found=True))
+    return [info for info in infos if info.type == pafs.FileType.File]
+
+
+def _remote_files(
+    source: str, folder: str, infos: Iterable[pafs.FileInfo]
+) -> tuple[list[_File], tuple[str, ...]]:
+    """Return the files of `infos`, whose paths are below `folder` at `source`, and those that have no address."""
+    files, unlisted = [], []
+    for info in infos:
+        name = storage.below(info.path, folder)
+        if storage.can_join(source, name):
             files.append(_remote_file(storage.join(source, name), info, name))
         else:
-            skipped[_suffix(info.path)] += 1
-    return _from_files(sorted(files, key=_walk_order), source, skipped)
+            unlisted.append(f"{info.path}: {storage.NO_ADDRESS}")
+    return sorted(files, key=_walk_order), tuple(unlisted)
 
 
 def _walk_order(file: _File) -> tuple[list[str], str]:
@@ -148,20 +185,10 @@ def _walk_order(file: _File) -> tuple[list[str], str]:
 
 def _glob_local(pattern: str) -> Iterator[_File]:
     root = os.path.abspath(_fixed_part(pattern))
-    for path in sorted(glob.glob(pattern, recursive=True, include_hidden=True)):
+    for path in glob.glob(pattern, recursive=True, include_hidden=True):
         if not os.path.isdir(path):
             path = os.path.abspath(path)
             yield _local_file(path, os.path.relpath(path, root))
-
-
-def _glob_remote(source: str, fs: pafs.FileSystem, pattern: str) -> Iterator[_File]:
-    root = _fixed_part(pattern).rstrip("/")
-    address = source.partition("?")
-    prefix = address[0].removesuffix(pattern[len(root) :])
-    for info in fs.get_file_info(pafs.FileSelector(root, recursive=True, allow_not_found=True)):
-        if info.type == pafs.FileType.File and fnmatch(info.path, pattern):
-            name = posixpath.relpath(info.path, root)
-            yield _remote_file(storage.join(prefix + address[1] + address[2], name), info, name)
 
 
 def _fixed_part(pattern: str) -> str:
@@ -187,7 +214,8 @@ def _from_files(
 ) -> Source:
     if not files:
         seen = f" ({sum(skipped.values())} other files)" if skipped else ""
-        raise ManifestError(f"No video is at the source {storage.as_text(source)!r}{seen}")
+        left = f"; {len(unlisted)} not listed, the first: {unlisted[0]}" if unlisted else ""
+        raise ManifestError(f"No video is at the source {storage.as_text(source)!r}{seen}{left}")
     _refuse_duplicates([file.video_id for file in files])
     return Source(_manifest_table(files, {}), skipped or Counter(), unlisted)
 
@@ -205,15 +233,22 @@ def _from_manifest(source: str, path: str) -> Source:
     folder = _manifest_folder(source)
     uris = _texts(given, "uri")
     refuse_rows([row for row, uri in enumerate(uris) if not uri], "has no uri")
+    refuse_rows([row for row, uri in enumerate(uris) if "\0" in uri], "has a null byte in its uri")
+    if not storage.can_join(folder, "?"):
+        below = [row for row, uri in enumerate(uris) if "?" in uri and not _stands_alone(uri)]
+        refuse_rows(below, "has a '?' in its uri, where the options of an address would begin")
+    addresses = [_address(uri, folder) for uri in uris]
     refuse_rows(
-        [row for row, uri in enumerate(uris) if storage.has_credentials(uri)], "has credentials in its uri"
+        [row for row, address in enumerate(addresses) if storage.has_credentials(address)],
+        "has credentials in its uri",
     )
     given = with_text_labels(given)
     given_ids = _texts(given, "video_id") if "video_id" in given.column_names else [""] * len(uris)
     ids = [chosen or _default_id(uri, folder) for chosen, uri in zip(given_ids, uris, strict=True)]
     _refuse_duplicates(ids)
-    files = [_manifest_file(uri, folder, video_id) for uri, video_id in zip(uris, ids, strict=True)]
     own = {name: given.column(name) for name in given.column_names if name not in ("uri", "video_id")}
+    _refuse_unstorable(own)
+    files = [_manifest_file(address, video_id) for address, video_id in zip(addresses, ids, strict=True)]
     return Source(_manifest_table(files, own), Counter())
 
 
@@ -231,27 +266,73 @@ def _manifest_columns(source: str, suffix: str) -> pa.Table:
             return pq.read_table(io.BytesIO(content))
         if suffix == "jsonl":
             return _json_lines(content.decode("utf-8-sig"))
-        frame = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        return pa.Table.from_pandas(frame, preserve_index=False)
+        return _csv(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ManifestError(f"Expected a manifest in UTF-8. Received: {storage.one_line(error)}") from error
     except (ValueError, TypeError, pa.ArrowException) as error:
         raise ManifestError(f"The manifest cannot be read as {suffix}: {storage.one_line(error)}") from error
 
 
+def _csv(text: str) -> pa.Table:
+    csv.field_size_limit(max(_MOST_CELL_CHARACTERS, csv.field_size_limit()))
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows = (row for row in lines if row and not (len(row) == 1 and row[0].isspace()))
+    try:
+        header = next(rows, [])
+        schema = pa.schema(
+            [(name or f"Unnamed: {place}", pa.large_string()) for place, name in enumerate(header)]
+        )
+        batches, too_long, num_rows = [], [], 0
+        while part := list(islice(rows, _ROWS_AT_ONCE)):
+            too_long += [num_rows + row for row, cells in enumerate(part) if len(cells) > len(header)]
+            num_rows += len(part)
+            if not too_long:
+                whole = (cells + [None] * (len(header) - len(cells)) for cells in part)
+                columns = [pa.array(column, pa.large_string()) for column in zip(*whole, strict=True)]
+                batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+    except csv.Error as error:
+        raise ManifestError(f"Line {lines.line_num} of the manifest cannot be read: {error}") from error
+    refuse_rows(too_long, "has more fields than the header")
+    return pa.Table.from_batches(batches, schema)
+
+
 def _json_lines(text: str) -> pa.Table:
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        row = json.loads(line)
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ManifestError(
+                f"Line {number} of the manifest cannot be read: {storage.one_line(error)}"
+            ) from error
         if not isinstance(row, dict):
             raise ManifestError(
                 f"Expected a JSON object on every line of the manifest. Received: line {number}"
             )
         rows.append(row)
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
+    return pa.table({name: _json_column(name, [row.get(name) for row in rows]) for name in names})
+
+
+def _json_column(name: str, values: Sequence[object]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
+        raise ManifestError(
+            f"The manifest's column {storage.as_text(name)!r} cannot be read: {storage.one_line(error)}"
+        ) from error
+
+
+def _refuse_unstorable(own: dict[str, pa.ChunkedArray]) -> None:
+    for name, values in own.items():
+        try:
+            pq.write_table(pa.table({name: values.slice(0, 0)}), io.BytesIO())
+        except pa.ArrowException as error:
+            raise ManifestError(
+                f"The manifest's column {name!r} cannot be kept: {storage.one_line(error)}"
+            ) from error
 
 
 def _texts(given: pa.Table, name: str) -> list[str]:
@@ -271,13 +352,24 @@ def _default_id(uri: str, folder: str) -> str:
     return storage.as_text(storage.relative_to(path, folder))
 
 
-def _manifest_file(uri: str, folder: str, video_id: str) -> _File:
+def _stands_alone(uri: str) -> bool:
+    return storage.is_remote(uri) or os.path.isabs(storage.local_path(uri))
+
+
+def _address(uri: str, folder: str) -> str:
+    """Return where `uri` of a manifest in `folder` is: a remote address, or an absolute local path."""
     if storage.is_remote(uri):
-        return _File(uri, video_id, None, None)
+        return uri
     path = storage.local_path(uri)
-    if storage.is_remote(folder) and not os.path.isabs(path):
-        return _File(storage.join(folder, posixpath.normpath(path)), video_id, None, None)
-    return _local_file(os.path.normpath(os.path.join(folder, path)), video_id)
+    if storage.is_remote(folder) and not _stands_alone(uri):
+        return storage.beside(folder, path)
+    return os.path.normpath(os.path.join(folder, path))
+
+
+def _manifest_file(address: str, video_id: str) -> _File:
+    if storage.is_remote(address):
+        return _File(address, video_id, None, None)
+    return _local_file(address, video_id)
 
 
 def refuse_reserved(names: Sequence[str], *, of: str = "The manifest") -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from dfd_core import storage
-from dfd_core.errors import OutputError
+from dfd_core.errors import OutputError, RequestError
 
 BEAT_S = 5.0
 """Seconds from one sign of life to the next."""
@@ -63,7 +63,7 @@ class RemoteLock:
         if self._thread.is_alive():
             self._stop.set()
             self._thread.join()
-            with suppress(OSError):  # it will be found still, and taken over
+            with suppress(OSError, RequestError):  # it will be found still, and taken over
                 if self._is_mine():
                     storage.delete_file(self._address)
 
@@ -101,8 +101,11 @@ class RemoteLock:
 
     def _live(self) -> None:
         while not self._stop.wait(self._beat_s):
-            with suppress(OSError):  # a storage that fails for a while is no reason to end
-                if not self._is_mine():
-                    self._on_lost()
-                    return
-                self._beat()
+            is_lost = False
+            with suppress(Exception):  # a storage that fails for a while is no reason to end
+                is_lost = not self._is_mine()
+                if not is_lost:
+                    self._beat()
+            if is_lost:
+                self._on_lost()
+                return

@@ -1,6 +1,7 @@
 """Addresses and the file systems behind them: local paths, `s3://`, `gs://`, `hdfs://` and any fsspec URI.
 
 A local file whose name is not UTF-8 is addressed as a percent-encoded `file://` URI, so that every address is text.
+A remote address holds its path as the store spells it, never percent-encoded, up to a `?`, where options begin.
 Addresses with credentials inside are refused: they would end up in logs and in Parquet.
 """
 
@@ -14,11 +15,12 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import IO, Any, BinaryIO, cast
-from urllib.parse import parse_qsl, quote_from_bytes, unquote_to_bytes, urlsplit
+from urllib.parse import parse_qsl, quote, quote_from_bytes, unquote_to_bytes
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -35,7 +37,25 @@ from dfd_core.errors import (
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _AWS_EXCEPTION = re.compile(r"ExceptionName: (\w+) Message: (.*?)(?: \(Request ID|$)")
-_SECRET_QUERY_KEYS = re.compile(r"(?i)(key|secret|token|signature|password|credential)")
+_REMOTE = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>[^/?]*)(?P<path>[^?]*)(?P<query>.*)", re.DOTALL
+)
+_NATIVE = frozenset(["s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss"])
+"""Schemes that pyarrow knows; its URIs are percent-encoded."""
+_BUCKETS = _NATIVE - {"hdfs", "viewfs"}
+NO_ADDRESS = "no address has a '?' in its path, or a part that is empty or dots"
+"""Why a file of a bucket cannot be named."""
+_NAME_CONTAINER = frozenset(["abfs", "abfss", "wasb", "wasbs"])
+"""Azure's schemes: `abfs://container@account.dfs.core.windows.net/path`."""
+_SECRET_QUERY_KEYS = re.compile(
+    r"(?i)key|secret|token|signature|passw|passphrase|credential|authorization"
+    r"|(?<![a-z])(sig|sas|o?auth|jwt|pwd|pass|bearer)(?![a-z])"
+)
+
+
+class _NoAddressError(RequestError):
+    """Nothing can be at such an address."""
+
 
 RETRY_DELAYS_S = (0.5, 2.0, 8.0)
 """Seconds before each further attempt at a video whose storage failed."""
@@ -55,11 +75,16 @@ def has_credentials(uri: str) -> bool:
 
     >>> has_credentials("s3://key:secret@bucket/a"), has_credentials("s3://bucket/a?region=eu-west-1")
     (True, False)
+    >>> has_credentials("abfs://container@account.dfs.core.windows.net/a")
+    False
     """
-    if not is_remote(uri):
+    parts = _REMOTE.match(uri)
+    if parts is None or not is_remote(uri):
         return False
-    parts = urlsplit(uri)
-    return "@" in parts.netloc or any(_SECRET_QUERY_KEYS.search(key) for key, _ in parse_qsl(parts.query))
+    user, at, _ = parts["host"].rpartition("@")
+    if at and (parts["scheme"].lower() not in _NAME_CONTAINER or ":" in user):
+        return True
+    return any(_SECRET_QUERY_KEYS.search(key) for key, _ in parse_qsl(parts["query"].removeprefix("?")))
 
 
 def local_path(uri: str) -> str:
@@ -100,11 +125,51 @@ def join(folder: str, *names: str) -> str:
     return os.path.join(local_path(folder), *names)
 
 
+def beside(folder: str, path: str) -> str:
+    """Return the address of the relative `path` in a remote `folder`; `..` goes up, at most to the top.
+
+    >>> beside("s3://bucket/lists/a?region=x", "../b/c.mp4")
+    's3://bucket/lists/b/c.mp4?region=x'
+    """
+    address, mark, query = folder.partition("?")
+    scheme, _, inside = address.partition("://")
+    host, *folders = inside.rstrip("/").split("/")
+    path = posixpath.normpath(path)
+    while path.startswith("../"):
+        folders, path = folders[:-1], path[3:]
+    return f"{scheme}://{'/'.join([host, *folders, path])}{mark}{query}"
+
+
+def below(path: str, folder: str) -> str:
+    """Return a listed `path` of a file system relative to `folder`, its own spelling kept.
+
+    >>> below("bucket/a//b.mp4", "bucket/a")
+    '/b.mp4'
+    """
+    top = folder.rstrip("/") + "/" if folder else ""
+    return path.removeprefix(top) if path.startswith(top) else posixpath.relpath(path, folder)
+
+
+def can_join(folder: str, name: str) -> bool:
+    """Return whether `join(folder, name)` is the address of that file.
+
+    In a bucket a `?` would begin options, and a part that is empty or dots has no path in pyarrow.
+
+    >>> can_join("s3://bucket", "a?.mp4"), can_join("s3://bucket", "a//b.mp4"), can_join("videos", "a?.mp4")
+    (False, False, True)
+    """
+    return _scheme(folder) not in _NATIVE or ("?" not in name and not {"", ".", ".."} & set(name.split("/")))
+
+
+def _scheme(uri: str) -> str:
+    return uri.partition("://")[0] if is_remote(uri) else ""
+
+
 def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     """Return the file system of `uri` and the path inside it.
 
     Raises:
-        RequestError: No file system is known for the URI's scheme, or it carries credentials.
+        RequestError: No file system is known for the URI's scheme, it carries credentials, or it is no address.
     """
     if has_credentials(uri):
         raise RequestError(
@@ -113,22 +178,129 @@ def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
         )
     if not is_remote(uri):
         return pafs.LocalFileSystem(), os.path.abspath(local_path(uri))
-    try:
-        return cast("tuple[pafs.FileSystem, str]", pafs.FileSystem.from_uri(uri))
-    except (pa.ArrowInvalid, ValueError):
+    if not is_text(uri):
+        raise _NoAddressError(f"Expected a remote address in UTF-8. Received: {as_text(uri)!r}")
+    if _scheme(uri) not in _NATIVE:
         return _fsspec_filesystem(uri)
+    try:
+        return cast("tuple[pafs.FileSystem, str]", pafs.FileSystem.from_uri(_percent_encoded(uri)))
+    except pa.ArrowNotImplementedError:  # this pyarrow was built without the scheme
+        return _fsspec_filesystem(uri)
+    except pa.ArrowInvalid as error:
+        raise _NoAddressError(f"{uri!r} is no address of a file or folder: {one_line(error)}") from error
     except OSError as error:
         raise RequestError(f"The storage of {uri!r} cannot be used: {one_line(error)}") from error
+
+
+def _percent_encoded(uri: str) -> str:
+    parts = _REMOTE.match(uri)
+    assert parts is not None
+    path = parts["path"].rstrip("/") or parts["path"][:1]
+    if "//" in path and parts["scheme"] in _BUCKETS:
+        raise _NoAddressError(f"{uri!r} is no address of a file or folder: a part of its path is empty")
+    return f"{parts['scheme']}://{parts['host']}{quote(path, safe='/:@')}{parts['query']}"
 
 
 def _fsspec_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     import fsspec
 
     try:
-        fs, path = fsspec.core.url_to_fs(uri)
+        with _os_errors():
+            fs, path = fsspec.core.url_to_fs(uri.removeprefix("fsspec+"))
     except (ValueError, ImportError) as error:
         raise RequestError(f"No storage is known for {uri!r}: {one_line(error)}") from error
-    return pafs.PyFileSystem(pafs.FSSpecHandler(fs)), path
+    except OSError as error:
+        raise RequestError(f"The storage of {uri!r} cannot be used: {one_line(error)}") from error
+    return pafs.PyFileSystem(_FsspecHandler(fs)), path
+
+
+@contextmanager
+def _os_errors() -> Iterator[None]:
+    """Make an OSError of what the library of a storage raises in the block; Python's own errors stay what they are."""
+    try:
+        yield
+    except Exception as error:
+        told = _os_error(error)
+        if told is error:
+            raise
+        raise told from error
+
+
+def _os_error(error: BaseException) -> BaseException:
+    """Return what an error of aiohttp, botocore, Google's or Azure's library says, of the kind that its status names.
+
+    fsspec says FileNotFoundError for whatever a web server refuses; the refusal is its cause.
+    """
+    cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
+    if cause is not None and not _http_status(cause):
+        return cause if isinstance(cause, OSError) else error
+    if cause is None and (isinstance(error, OSError) or type(error).__module__ == "builtins"):
+        return error
+    error = cause or error
+    status = _http_status(error)
+    kind = {401: PermissionError, 403: PermissionError, 404: FileNotFoundError}.get(status, OSError)
+    name = f"{type(error).__name__} {status}" if status else type(error).__name__
+    return kind(f"{name}: {one_line(str(getattr(error, 'message', '') or error))}")
+
+
+def _http_status(error: BaseException) -> int:
+    """Return the status that a server answered with, as each library keeps it; 0 if there is none."""
+    answer = getattr(error, "response", None)
+    facts = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
+    said = (
+        getattr(place, name, 0) for place in (error, answer) for name in ("status", "status_code", "code")
+    )
+    numbers = chain([facts.get("HTTPStatusCode")], said)
+    return next(
+        (int(number) for number in numbers if isinstance(number, int) and number in range(100, 600)), 0
+    )
+
+
+class _FsspecFile:
+    """An open file of an fsspec file system, whose failures are OSErrors."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._file, name)
+        return _os_errors()(value) if callable(value) else value
+
+
+class _FsspecHandler(pafs.FSSpecHandler):  # type: ignore[misc]
+    """pyarrow's way to an fsspec file system, with failures that are OSErrors, and that no question swallows."""
+
+    def get_file_info(self, paths: Sequence[str]) -> list[pafs.FileInfo]:
+        return [self._file_info(path) for path in paths]
+
+    def _file_info(self, path: str) -> pafs.FileInfo:
+        try:
+            with _os_errors():
+                return self._create_file_info(path, self.fs.info(path))
+        except FileNotFoundError:
+            return pafs.FileInfo(path, pafs.FileType.NotFound)
+
+    def open_input_stream(self, path: str) -> pa.NativeFile:
+        return self.open_input_file(path)
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        if self.fs.info(path)["type"] != "file":
+            raise FileNotFoundError(path)
+        return pa.PythonFile(_FsspecFile(self.fs.open(path, mode="rb")), mode="r")
+
+    def open_output_stream(self, path: str, metadata: Any) -> pa.NativeFile:
+        return pa.PythonFile(_FsspecFile(self.fs.open(path, mode="wb")), mode="w")
+
+    def open_append_stream(self, path: str, metadata: Any) -> pa.NativeFile:
+        return pa.PythonFile(_FsspecFile(self.fs.open(path, mode="ab")), mode="w")
+
+
+for _request in (
+    *("get_file_info_selector", "open_input_stream", "open_input_file", "open_output_stream"),
+    *("open_append_stream", "create_dir", "delete_dir", "delete_dir_contents", "delete_root_dir_contents"),
+    *("delete_file", "move", "copy_file"),
+):
+    setattr(_FsspecHandler, _request, _os_errors()(getattr(_FsspecHandler, _request)))
 
 
 def open_video(uri: str) -> BinaryIO:
@@ -148,6 +320,8 @@ def open_video(uri: str) -> BinaryIO:
         raise VideoMissingError("Not a regular file is at this address") from error
     except PermissionError as error:
         raise VideoForbiddenError("The file may not be read") from error
+    except _NoAddressError as error:
+        raise VideoMissingError("Nothing can be at this address") from error
     except (OSError, RequestError) as error:
         if "AWS Error ACCESS_DENIED" in str(error):
             raise VideoForbiddenError("The file may not be read") from error

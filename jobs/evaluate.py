@@ -65,7 +65,7 @@ def print_summary(evaluation: Evaluation, out: str) -> None:
 
 @click.command(epilog=EXAMPLES)
 @click.argument("scores")
-@click.option("--labels", help="A manifest with video_id (or uri) and label, and group, method, dataset, compression where known; only its videos count.  [default: the labels that SCORES carries]")  # fmt: skip
+@click.option("--labels", help="A manifest with uri and label, with video_id where the scored one had it, and with group, method, dataset, compression where known. Joined by video_id; only its videos count.  [default: the labels that SCORES carries]")  # fmt: skip
 @click.option("--out", required=True, help="Folder for metrics.json and report.html.")
 @click.option("--threshold", help="0 to 1, or chosen on these videos: eer, youden, fpr:X.  [default: the run's]")  # fmt: skip
 @click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="Bootstrap resamples behind each interval.")  # fmt: skip

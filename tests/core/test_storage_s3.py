@@ -19,12 +19,14 @@ from dfd_core.errors import (
     ManifestError,
     ModelError,
     OutputError,
+    RequestError,
     VideoEmptyError,
     VideoForbiddenError,
     VideoMissingError,
     VideoStorageError,
 )
 from dfd_core.extract import extract_segment
+from dfd_core.layouts import manifest_of, read_tree, scan, write_manifest
 from dfd_core.manifest import read_source
 from dfd_core.output import OutputFolder, dataset, replace_table
 from dfd_core.probe import plan_video
@@ -273,6 +275,142 @@ def test_a_manifest_on_s3_resolves_its_addresses_against_its_folder(server):
     with_query = read_source(server.uri("bytes/list.csv")).table
     assert with_query.column("uri").to_pylist()[1] == server.uri("bytes/sub/x.mp4")
     assert with_query.column("video_id").to_pylist() == ["five_mb.bin", "sub/x.mp4"]
+
+
+NAMES = [
+    "my clip.mp4",
+    "é.mp4",
+    "100%.mp4",
+    "a[1].mp4",
+    "a#1.mp4",
+    "a%41.mp4",
+    "aA.mp4",
+    "a+b&c.mp4",
+    "d e/f~g.mp4",
+]
+
+
+@pytest.mark.parametrize("form", ["plain", "with options"])
+def test_names_that_are_no_plain_uri_are_listed_opened_and_written(server, tmp_path, form):
+    for name in NAMES:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    folder = f"names/the archive #{len(form)}"
+    server.upload(tmp_path, folder)
+    folder = server.uri(folder) if form == "with options" else f"s3://{folder}"
+    table = read_source(folder).table
+    assert table.column("video_id").to_pylist() == read_source(str(tmp_path)).table["video_id"].to_pylist()
+    for uri, name in zip(table["uri"].to_pylist(), table["video_id"].to_pylist(), strict=True):
+        with storage.open_video(uri) as video:
+            assert video.read().decode() == name
+        assert read_source(uri).table["uri"].to_pylist() == [uri]
+        storage.write_bytes(storage.join(folder, "copies", name), name.encode())
+        assert storage.read_bytes(storage.join(folder, "copies", name)).decode() == name
+    assert read_source(storage.join(folder, "copies")).table["video_id"] == table["video_id"]
+
+
+def test_a_manifest_beside_such_names_resolves_to_them(server):
+    storage.write_bytes("s3://bytes/set 1/a%41#.mp4", b"1")
+    storage.write_bytes("s3://bytes/set 2/b c.mp4", b"2")
+    lines = ["uri", "a%41#.mp4", "../set 2/b c.mp4", "s3://bytes/set 1/é.mp4"]
+    storage.write_bytes("s3://bytes/set 1/the list.csv", "\n".join(lines).encode())
+    table = read_source("s3://bytes/set 1/the list.csv").table
+    assert table["uri"].to_pylist() == [
+        "s3://bytes/set 1/a%41#.mp4",
+        "s3://bytes/set 2/b c.mp4",
+        "s3://bytes/set 1/é.mp4",
+    ]
+    assert table["video_id"].to_pylist() == ["a%41#.mp4", "../set 2/b c.mp4", "é.mp4"]
+    for uri, content in zip(table["uri"].to_pylist(), (b"1", b"2"), strict=False):
+        assert storage.read_bytes(uri) == content
+    storage.write_bytes("s3://bytes/set 1/wrong.csv", b"uri\na.mp4\nb?.mp4\n")
+    with pytest.raises(ManifestError, match=r"has a '\?' in its uri.*: row 2"):
+        read_source("s3://bytes/set 1/wrong.csv")
+
+
+def test_a_table_is_written_below_such_a_name(server):
+    schema = pa.schema([("n", pa.int64())])
+    table = pa.table({"n": [1, 2]}, schema=schema)
+    replace_table("s3://bytes/my scores #1 100%/videos", [table], schema)
+    assert dataset("s3://bytes/my scores #1 100%/videos", schema).to_table() == table
+
+
+def test_an_object_that_no_address_names_is_reported_and_not_misread(server):
+    server.put_many(
+        "unnamed", [f"v/{name}" for name in ("a.mp4", "b?.mp4", "c?d/e.mp4", "/f.mp4", "x/../g.mp4")]
+    )
+    source = read_source("s3://unnamed/v")
+    assert source.table["video_id"].to_pylist() == ["a.mp4"]
+    assert sorted(line.partition(": ")[0] for line in source.unlisted) == [
+        "unnamed/v//f.mp4",
+        "unnamed/v/b?.mp4",
+        "unnamed/v/c?d/e.mp4",
+        "unnamed/v/x/../g.mp4",
+    ]
+    assert len(read_source("s3://unnamed/v/*.mp4").unlisted) == 1
+    with pytest.raises(RequestError, match="no address"):
+        read_source("s3://unnamed/v/b?.mp4")
+
+
+def test_a_dataset_in_a_bucket_keeps_its_names_and_tells_what_has_none(server):
+    server.put_many("faces", [f"my set/real/{name}" for name in ("a #1.mp4", "b?.mp4", "c%41.mp4", "/d.mp4")])
+    root = "s3://faces/my set"
+    tree = scan(root)
+    found = {(item.kind, item.path) for item in tree.faults}
+    assert found == {("unlisted_file", "real/b?.mp4"), ("unlisted_file", "real//d.mp4")}
+    table = manifest_of(read_tree(tree), root, f"{root}/m.csv")
+    write_manifest(table, f"{root}/m.csv")
+    assert read_source(f"{root}/m.csv").table["uri"].to_pylist() == [
+        f"{root}/real/a #1.mp4",
+        f"{root}/real/c%41.mp4",
+    ]
+
+
+KEYS = ["a.mp4", "A.MP4", ".hidden.mp4", "x[1].mp4", "d/a.mp4", "d/b.mkv", "d/e/c.mp4", ".h/a.mp4", "d.mp4/f"]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *(
+            "*",
+            "*.mp4",
+            "**",
+            "**/*",
+            "**/*.mp4",
+            "d/*",
+            "d/**",
+            "*/*.mp4",
+            "*/**/*.mp4",
+            "**/e/*.mp4",
+            "**.mp4",
+        ),
+        *(
+            "d**/*.m*",
+            "[ad].mp4",
+            "[!a].mp4",
+            "x[[]1].mp4",
+            "**/[a-c].m[pk][4v]",
+            "*/",
+            "**/",
+            "d*/*",
+            "d/**/c.mp4",
+        ),
+    ],
+)
+def test_a_pattern_finds_in_a_bucket_what_it_finds_in_a_folder(server, tmp_path, pattern):
+    for key in KEYS:
+        (tmp_path / "s" / key).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "s" / key).write_bytes(b"x")
+    server.put_many("globs", [f"s/{key}" for key in KEYS])
+
+    def listed(source):
+        try:
+            return read_source(source).table["video_id"].to_pylist()
+        except ManifestError as error:
+            return str(error).partition(" at ")[0]
+
+    assert listed(f"s3://globs/s/{pattern}") == listed(f"{tmp_path}/s/{pattern}")
 
 
 COPY = "import sys; from dfd_core import storage; print(storage.local_copy(sys.argv[1]))"
