@@ -62,6 +62,9 @@ class Sampling:
         return f"{self.kind}:{self.value:g}" if self.kind in ("interval", "uniform") else self.kind
 
 
+_MOST_FRAMES = 10**9
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregation:
     """How the scores of a video's frames become one: `mean`, `median`, `max`, or the mean of the `k` highest."""
@@ -70,8 +73,10 @@ class Aggregation:
     k: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind == "topk" and self.k < 1:
-            raise RequestError(f"Expected topk:K with a whole K >= 1. Received: topk:{self.k}")
+        if self.kind == "topk" and not 1 <= self.k <= _MOST_FRAMES:
+            raise RequestError(
+                f"Expected topk:K with a whole K from 1 to {_MOST_FRAMES}. Received: topk:{self.k}"
+            )
 
     @classmethod
     def parse(cls, text: str) -> Self:

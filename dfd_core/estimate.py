@@ -238,17 +238,19 @@ def spent(out: OutputFolder) -> dict[str, float]:
 
 
 def compared(predicted: dict[str, Any], after: dict[str, float]) -> dict[str, Any]:
-    """Return what a run took of each predicted quantity, and how much of the prediction that is.
+    """Return what a run took of each predicted quantity, and how much of the prediction that is; None where it was 0.
 
     Args:
         predicted: The estimate in `run.json`, with what was `spent` `before` it.
         after: What is `spent` now.
     """
     actual = {name: after[name] - predicted["before"][name] for name in after}
-    shares = {name: actual[name] / (predicted[name]["value"] or float("nan")) for name in actual}
+    values = {name: predicted[name]["value"] for name in actual}
     return {
         "actual": actual,
-        "actual_of_predicted": {name: round(share, 3) for name, share in shares.items()},
+        "actual_of_predicted": {
+            name: round(actual[name] / value, 3) if value else None for name, value in values.items()
+        },
     }
 
 

@@ -139,7 +139,8 @@ class OutputFolder:
             raise self._unusable(error) from error
         if is_file:
             raise OutputError(f"{self.root} cannot be written: it is a file")
-        names = [info.base_name for info in infos]
+        # What a run that was killed while it wrote its first record has left is no one else's.
+        names = [info.base_name for info in infos if not info.base_name.endswith(storage.PART_SUFFIX)]
         if "run.json" not in names and set(names) - {".lock"}:
             raise OutputError(
                 f"{self.root} is not empty and holds no run.json: {', '.join(sorted(names)[:5])}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import replace
@@ -91,7 +92,10 @@ class RunRecord:
         Raises:
             OutputError: It cannot be written.
         """
-        content = json.dumps(self.values, indent=2, ensure_ascii=False, default=str) + "\n"
+        content = (
+            json.dumps(_finite(self.values), indent=2, ensure_ascii=False, default=str, allow_nan=False)
+            + "\n"
+        )
         try:
             storage.write_bytes(out.run_json, content.encode("utf-8", "backslashreplace"))
         except OSError as error:
@@ -196,6 +200,15 @@ class RunRecord:
         self.values["stage_seconds"] = counts.stage_s
         self.values["stage_cpu_seconds"] = counts.stage_cpu_s
         return counts
+
+
+def _finite(value: Any) -> Any:
+    """Return `value` with None for what is no number or no end of one, for which JSON has no word."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def versions() -> dict[str, str]:

@@ -456,6 +456,10 @@ def _copy_files(fs: pafs.FileSystem, paths: Sequence[str], folder: str) -> None:
         raise
 
 
+PART_SUFFIX = ".part"
+"""Ends the name of a local file that is being written, and of one whose writer was killed."""
+
+
 def write_bytes(uri: str, content: bytes) -> None:
     """Write `content` at `uri` so that a reader sees the old or the new content, never a part.
 
@@ -466,12 +470,17 @@ def write_bytes(uri: str, content: bytes) -> None:
         with fs.open_output_stream(path) as stream:
             stream.write(content)
         return
-    beside = f"{path}.{os.getpid()}.part"
-    with open(beside, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    beside = f"{path}.{os.getpid()}{PART_SUFFIX}"
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
 
 
 def delete_file(uri: str) -> None:

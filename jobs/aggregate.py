@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 
 import click
@@ -10,10 +9,10 @@ import click
 from dfd_core.aggregate import finish
 from dfd_core.bundle import ModelCard
 from dfd_core.config import Aggregation
-from dfd_core.errors import DfdError, OutputError
+from dfd_core.errors import OutputError
 from dfd_core.output import OutputFolder
 from dfd_core.run_record import RunRecord
-from jobs.runtime import LOG, start_logging
+from jobs.archive_run import exit_with
 from jobs.summary import print_summary
 
 EXAMPLES = """\b
@@ -36,9 +35,9 @@ def run(folder: str, aggregation: Aggregation, threshold: float | None) -> None:
         record = RunRecord.read(out)
         if record is None:
             raise OutputError(f"{folder} holds no run.json: it is not the output of jobs/score.py")
-        if "model" not in record.values:
-            raise OutputError(f"{folder} holds faces that were not scored: jobs/score.py scores them")
-        model = record.values["model"]
+        model = record.values.get("model")
+        if not isinstance(model, dict) or not {"model_id", "threshold", "trained"} <= model.keys():
+            raise OutputError(f"{folder} holds no scores: it is not the output of jobs/score.py")
         threshold = model["threshold"] if threshold is None else threshold
         counts = finish(out, aggregation=aggregation, threshold=threshold, model_id=model["model_id"])
         counts = record.tables(counts, aggregation)
@@ -58,12 +57,7 @@ def run(folder: str, aggregation: Aggregation, threshold: float | None) -> None:
 @click.option("--threshold", type=click.FloatRange(0, 1), help="p_fake from which the verdict is fake.  [default: the model's]")  # fmt: skip
 def main(out: str, aggregation: str, threshold: float | None) -> None:
     """Derive faces/ and videos/ of OUT, the output folder of jobs/score.py, again."""
-    start_logging(verbose=False)
-    try:
-        run(out, Aggregation.parse(aggregation), threshold)
-    except DfdError as error:
-        LOG.error("%s", error)
-        sys.exit(2)
+    exit_with(lambda: run(out, Aggregation.parse(aggregation), threshold))
 
 
 if __name__ == "__main__":

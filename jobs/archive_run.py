@@ -15,6 +15,7 @@ from functools import reduce
 from typing import Any, Protocol
 
 import click
+import duckdb
 import pyarrow as pa
 
 from dfd_core import commit_log, manifest, storage, worklist
@@ -68,9 +69,11 @@ class Cluster:
 
     @property
     def num_cpus(self) -> int:
-        """CPUs of the cluster; of this machine where no cluster was needed."""
+        """CPUs of the cluster; a cluster of this machine need not be there for it."""
         from jobs.runtime import cluster_cpus
 
+        if not is_local(self._request.address):
+            self.start()
         return cluster_cpus() if self._started else os.cpu_count() or 1
 
 
@@ -188,6 +191,7 @@ def run_attempt(
     out = OutputFolder(request.out)
     with ExitStack() as stack:
         record = take_folder(stack, out, configuration, overwrite=request.overwrite, model=model)
+        outcome_before = record.values["outcome"] if record.values["attempts"] else None
         record.begin(videos=num_videos, retried=sorted(request.retry_kinds))
         record.write(out)
         try:
@@ -195,13 +199,15 @@ def run_attempt(
         except BaseException as error:
             outcome = "interrupted" if is_interrupt(error) else "broken"
             record.end(outcome, wall_s=round(time.monotonic() - started_s, 1), error=storage.one_line(error))
-            with suppress(
-                OutputError
-            ):  # on a full disk this fails too, and the first error is the one to tell
-                record.write(out)
+            if not _taken_over.is_set():  # the record is the other run's then
+                with suppress(
+                    OutputError
+                ):  # on a full disk this fails too, and the first error is the one to tell
+                    record.write(out)
             raise
         if counts is None:
             record.end("estimated", wall_s=round(time.monotonic() - started_s, 1))
+            record.values["outcome"] = outcome_before or "estimated"  # of the tables, which are as they were
             record.write(out)
             return None, 0
         too_many = counts.videos["failed"] > request.max_failed * counts.num_videos
@@ -227,19 +233,23 @@ def take_folder(
     out.refuse_foreign()
     lock = out.locked(on_lost=_give_way)  # held from here on
     stack.callback(lock.release)
-    record = RunRecord.read(out)
-    if record and overwrite:
+    if overwrite and storage.exists(out.run_json):
         lock.release()
         LOG.info("What was there is now in %s", out.move_aside())
         stack.callback(out.locked(on_lost=_give_way).release)
-        record = None
+    record = RunRecord.read(out)
     if record:
         record.refuse_other(configuration)
+        record.values["configuration"] |= configuration  # with the limits of now
         return record
     return RunRecord.new(configuration, model)
 
 
+_taken_over = threading.Event()
+
+
 def _give_way() -> None:
+    _taken_over.set()
     LOG.error("Another run has taken the output folder over while this one was silent; this one ends")
     _thread.interrupt_main()
 
@@ -257,7 +267,7 @@ def tell_source(source: manifest.Source, address: str, facts: str) -> None:
     if source.skipped:
         LOG.info("%s files are not named like a video and are left out", f"{sum(source.skipped.values()):,}")
     for reason in source.unlisted:
-        LOG.warning("A folder cannot be listed: %s", reason)
+        LOG.warning("Left out: %s", reason)
 
 
 def tell_failures(counts: Counts, request: ArchiveRequest) -> None:
@@ -309,14 +319,14 @@ def request_fields(flags: dict[str, Any]) -> dict[str, Any]:
     return {**flags, "limits": limits, "retry_kinds": kinds}
 
 
-def exit_with(job: Callable[[], int], *, verbose: bool) -> None:
-    """Run `job` and end the process with its exit status; an expected failure is one line of the log."""
+def exit_with(job: Callable[[], int | None], *, verbose: bool = False) -> None:
+    """Run `job` and end the process with its exit status, 0 for None; an expected failure is one line of the log."""
     start_logging(verbose=verbose)
     _interrupted.clear()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
-        sys.exit(job())
+        sys.exit(job() or 0)
     except (Exception, KeyboardInterrupt) as error:
         if is_interrupt(error):
             LOG.error("Interrupted. The same command resumes.")
@@ -326,6 +336,9 @@ def exit_with(job: Callable[[], int], *, verbose: bool) -> None:
             sys.exit(2)
         if isinstance(error, OSError):  # a storage that fails between two of our own questions
             LOG.error("The storage failed: %s", storage.reason(error))
+            sys.exit(2)
+        if isinstance(error, duckdb.Error):  # of memory or of disk: its queries are ours
+            LOG.error("The tables cannot be joined: %s", storage.one_line(error))
             sys.exit(2)
         raise
 

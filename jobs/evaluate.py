@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from dfd_core import storage
-from dfd_core.errors import DfdError
 from dfd_core.evaluation import LEVELS, Evaluation, evaluate
 from dfd_core.intervals import Bootstrap
 from dfd_core.labelled import join_labels, read_scores
 from dfd_core.manifest import read_source
 from dfd_core.metrics import DEFINITIONS, ThresholdRule
 from dfd_core.report import METRICS_FILENAME, REPORT_FILENAME, write_report
-from jobs.runtime import LOG, start_logging
+from jobs.archive_run import exit_with
+from jobs.runtime import LOG
 
 EXAMPLES = """\b
 Examples:
@@ -76,13 +74,12 @@ def main(scores: str, labels: str | None, out: str, threshold: str | None, resam
     Faces and videos, all of them and by method, dataset and compression, each figure with its 95 % bootstrap interval
     over groups. Videos without a score are counted, never judged.
     """
-    start_logging(verbose=False)
-    try:
+
+    def job() -> None:
         rule = ThresholdRule.parse(threshold) if threshold else None
         run(scores, labels, out, rule, Bootstrap(resamples, seed))
-    except DfdError as error:
-        LOG.error("%s", error)
-        sys.exit(2)
+
+    exit_with(job)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 
 import click
 
 from dfd_core import layouts, storage
-from dfd_core.errors import DfdError, ManifestError
+from dfd_core.errors import ManifestError
 from dfd_core.layouts import KINDS, LAYOUTS, Dataset
-from jobs.runtime import LOG, start_logging
+from jobs.archive_run import exit_with
+from jobs.runtime import LOG
 
 EXAMPLES = """\b
 Examples:
@@ -101,12 +101,7 @@ def main(root: str, layout: str, out: str, report: str | None, keep_unlabelled: 
     Fakes and the videos that they were made from are in one group, which no split should separate. What does not
     add up is counted and named, never guessed.
     """
-    start_logging(verbose=False)
-    try:
-        run(root, layout, out, report=report, keep_unlabelled=keep_unlabelled)
-    except DfdError as error:
-        LOG.error("%s", error)
-        sys.exit(2)
+    exit_with(lambda: run(root, layout, out, report=report, keep_unlabelled=keep_unlabelled))
 
 
 if __name__ == "__main__":

@@ -113,6 +113,10 @@ def run(request: ScoreRequest) -> int:
     Raises:
         RequestError: The request is unusable.
     """
+    if request.estimate and (request.overwrite or request.retry_kinds):
+        raise RequestError(
+            "--estimate changes no results: it goes with neither --overwrite nor --retry-failed"
+        )
     card = resolve_model(storage.local_copy(request.model), raw=request.raw).card
     config = request.extract_config(card)
     pictures = read_face_source(request.source)

@@ -55,6 +55,14 @@ def test_the_run_that_follows_is_held_to_it(estimated, clip_folder):
     assert found["actual"]["output_bytes"] > 0
 
 
+def test_an_estimate_of_a_finished_folder_leaves_its_outcome(estimated, clip_folder):
+    out, _ = estimated
+    done = score(clip_folder, out, "--estimate")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((out / "run.json").read_text())
+    assert (record["outcome"], record["attempts"][-1]["outcome"]) == ("complete", "estimated")
+
+
 def test_pictures_are_not_estimated(tmp_path):
     table = write_table(tmp_path / "faces.parquet", rows(4))
     done = score(table, tmp_path / "out", "--estimate")

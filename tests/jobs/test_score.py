@@ -190,6 +190,50 @@ def test_another_configuration_in_the_same_folder_is_refused_by_name_and_value(
     assert (out / "run.json").read_bytes() == before
 
 
+def test_a_corrected_card_is_another_configuration_and_a_threshold_is_not(archive, tmp_path):
+    bundle, out = tmp_path / "bundle", tmp_path / "out"
+    small_bundle(bundle, threshold=0.25)
+    arguments = (archive / "good_a.mp4", "--model", bundle, "--out", out)
+    assert score_here(*arguments).returncode == 0
+    before = videos_of(out)["good_a.mp4"]["p_fake"]
+    small_bundle(bundle, threshold=1.0)
+    done = score_here(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert [(row["p_fake"], row["verdict"]) for row in videos_of(out).values()] == [(before, "real")]
+    assert record_of(out)["model"]["threshold"] == 1.0
+    small_bundle(bundle, threshold=1.0, color="bgr")
+    done = score_here(*arguments)
+    assert done.returncode == 2
+    assert "color was None, now 'bgr'" in done.stderr
+
+
+def small_bundle(folder, **facts):
+    """Write a bundle whose `model.keras` is the same bytes each time, with a card of `facts`."""
+    folder.mkdir(exist_ok=True)
+    if not (folder / "model.keras").exists():
+        import keras
+
+        layers = [
+            keras.Input((32, 32, 3)),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(2, "softmax"),
+        ]
+        keras.Sequential(layers).save(folder / "model.keras")
+    (folder / "card.json").write_text(json.dumps({"name": "small", "input_size": 32, **facts}))
+
+
+def test_what_failed_may_be_tried_again_with_other_limits(archive, tmp_path):
+    out = tmp_path / "out"
+    arguments = (archive / "good_a.mp4", "--model", MODEL, "--out", out)
+    done = score_here(*arguments, "--max-pixels", "1000")
+    assert done.returncode == 1, done.stderr
+    assert videos_of(out)["good_a.mp4"]["error_kind"] == "too_large"
+    done = score_here(*arguments, "--retry-failed=too_large")
+    assert done.returncode == 0, done.stderr
+    assert videos_of(out)["good_a.mp4"]["status"] == "scored"
+    assert record_of(out)["configuration"]["limits"]["max_pixels"] == 8192 * 8192
+
+
 def test_a_deleted_file_of_the_log_is_not_passed_over(first_run, archive, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(first_run[0], out)
@@ -256,6 +300,15 @@ def test_more_failures_than_allowed_is_exit_1_and_the_tables_are_there(first_run
         (["SOURCE", "--model", MODEL, "--out", "OUT", "--segment-s", "0"], "segment length"),
         (["SOURCE", "--model", MODEL, "--out", "OUT", "--detect-max-side", "0"], "for the detector >= 80"),
         (["SOURCE", "--model", MODEL, "--out", "OUT", "--aggregation", "sum"], "Expected aggregation"),
+        (["SOURCE", "--model", MODEL, "--out", "OUT", "--aggregation", f"topk:{2**63}"], "Expected topk:K"),
+        (
+            ["SOURCE", "--model", MODEL, "--out", "OUT", "--estimate", "--overwrite"],
+            "--estimate changes no results",
+        ),
+        (
+            ["SOURCE", "--model", MODEL, "--out", "OUT", "--estimate", "--retry-failed"],
+            "--estimate changes no results",
+        ),
         (["SOURCE", "--model", MODEL, "--out", "OUT", "--retry-failed=bad"], "Expected error kinds"),
         (["SOURCE", "--model", MODEL, "--out", "OUT", "--max-failed", "2"], "max-failed"),
         (["SOURCE", "--model", MODEL], "--out"),
@@ -331,6 +384,27 @@ def test_overwriting_moves_the_old_results_aside(first_run, archive, tmp_path):
     assert list(videos_of(out)) == ["good_a.mp4"]
     (aside,) = tmp_path.glob("out.*")
     assert videos_of(aside) == videos_of(first_run[0])
+
+
+def test_a_record_that_cannot_be_read_is_moved_aside_too(archive, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "run.json").write_text("{")
+    arguments = (archive / "good_a.mp4", "--model", MODEL, "--out", out)
+    done = score_here(*arguments)
+    assert (done.returncode, "cannot be read" in done.stderr) == (2, True)
+    done = score_here(*arguments, "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert [aside.joinpath("run.json").read_text() for aside in tmp_path.glob("out.*")] == ["{"]
+
+
+@pytest.mark.parametrize("model", [None, {"trained": True}])
+def test_a_folder_without_scores_has_nothing_to_aggregate(tmp_path, model):
+    record = {"configuration": {}, "attempts": [], "model": model}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    done = score_here(tmp_path, script="aggregate")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("holds no scores: it is not the output of jobs/score.py")
 
 
 @pytest.fixture
