@@ -8,8 +8,9 @@ from dfd_core.config import ExtractConfig, Limits
 from dfd_core.errors import ManifestError
 from dfd_core.face_images import decode, resized
 from dfd_core.face_reading import crop_pictures, pictures_of
-from dfd_core.face_source import commit_plans, read_face_source
+from dfd_core.face_source import JOB, commit_plans, read_face_source
 from dfd_core.output import OutputFolder
+from dfd_core.run_record import RunRecord
 from dfd_core.schemas import FACE_RUN, MANIFEST, VIDEO_PLAN, check, face_crops, to_table
 from tests.labelled_pictures import picture
 from tests.labelled_pictures import rows as labelled_rows
@@ -86,6 +87,23 @@ def test_a_folder_of_tables_is_one_source_and_a_long_video_several_runs(tmp_path
     assert (work.num_videos, work.num_segments, work.num_open, work.footage_s) == (1, 3, 3, 0.0)
     assert [run["segment_id"][-5:] for run in runs] == ["00000", "00001", "00002"]
     assert [len(pictures["faces"]) for _, pictures in pictures_of(runs)] == [512, 288, 300]
+
+
+def test_a_folder_of_faces_named_relatively_is_found_by_workers_in_other_folders(tmp_path, monkeypatch):
+    out = OutputFolder(str(tmp_path / "faces"))
+    table = read_face_source(write(tmp_path / "faces.parquet", labelled_rows(1, faces_per_video=1)))
+    list_runs(table, tmp_path / "faces")
+    key = table.table.column("plan_key")[0].as_py()
+    segment = pa.table({"segment_id": [f"{key}-00000"], "plan_key": [key], "num_frames": [1]})
+    commit_log.append(out.checkpoint("segments"), out.results, segment)
+    made_with = {"margin": 0.0, "image_format": "png", "sampling": "stride"}
+    RunRecord.new({"job": JOB, **made_with}, None).write(out)
+    monkeypatch.chdir(tmp_path)
+    source = read_face_source("faces")
+    monkeypatch.chdir("/")
+    (address,) = source.runs.column("table").to_pylist()
+    assert source.kind == "faces"
+    assert pq.read_table(address).equals(segment)
 
 
 def test_the_keys_stay_as_long_as_the_file_does(tmp_path):
