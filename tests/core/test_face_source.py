@@ -256,6 +256,17 @@ def test_what_is_no_source_of_pictures_is_left_to_the_list_of_videos(tmp_path):
     assert read_face_source(str(videos)) is None
 
 
+def test_videos_may_be_numbered_and_have_names_too(tmp_path):
+    rows = [row | {"video_id": n // 2} for n, row in enumerate(labelled_rows(2, faces_per_video=2))]
+    source = read_face_source(write(tmp_path / "faces.parquet", rows))
+    assert source.table.column("video_id").to_pylist() == ["0", "1"]
+    assert source.table.column("name").to_pylist() == ["v000", "v001"]
+    assert {name: len(faces) for name, faces in faces_by_video(source, tmp_path / "out").items()} == {
+        "0": 2,
+        "1": 2,
+    }
+
+
 def test_a_dictionary_of_names_and_a_struct_with_bytes_will_do(tmp_path):
     from dfd_core.face_images import encode
 
