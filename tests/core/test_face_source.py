@@ -1,9 +1,14 @@
+import itertools
+import time
+
+import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
-from dfd_core import commit_log, worklist
+from dfd_core import commit_log, storage, worklist
 from dfd_core.config import ExtractConfig, Limits
 from dfd_core.errors import ManifestError
 from dfd_core.face_images import decode, resized
@@ -200,8 +205,66 @@ def test_a_table_that_goes_away_is_an_error_of_its_runs(tmp_path):
     path = tmp_path / "faces.parquet"
     runs, _ = list_runs(read_face_source(write(path, labelled_rows(3, faces_per_video=1))), tmp_path / "out")
     path.unlink()
+    began_s = time.monotonic()
     kinds = [pictures["error_kind"] for _, pictures in pictures_of(runs)]
     assert kinds == ["storage"] * 3
+    assert time.monotonic() - began_s < storage.RETRY_DELAYS_S[0]  # it does not come back by asking again
+
+
+class Unsteady(LocalFileSystem):
+    """Local files at `unsteady://` addresses, with an error for every `failing`th read until `failures` are used up."""
+
+    protocol = "unsteady"
+    failing, failures, opened = 0, 0, 0
+
+    def _open(self, path, mode="rb", **options):
+        kind = type(self)
+        kind.opened += 1
+        file = super()._open(path, mode, **options)
+        read, count = file.read, itertools.count(1)
+
+        def read_or_fail(*arguments):
+            if kind.failures and next(count) % kind.failing == 0:
+                kind.failures -= 1
+                raise OSError("Connection reset by peer")
+            return read(*arguments)
+
+        file.read = read_or_fail
+        return file
+
+
+@pytest.fixture
+def unsteady(tmp_path):
+    """Runs of five videos in a table whose storage can be made to fail, and the same runs where it cannot."""
+    fsspec.register_implementation("unsteady", Unsteady, clobber=True)
+    rows = labelled_rows(5, faces_per_video=30)
+    path = write(tmp_path / "faces.parquet", rows, row_group_size=40)
+    runs, _ = list_runs(read_face_source(path), tmp_path / "out")
+    Unsteady.failing, Unsteady.failures, Unsteady.opened = 0, 0, 0
+    return [run | {"table": "unsteady://" + run["table"]} for run in runs], runs
+
+
+@pytest.mark.parametrize("failing", [1, 2, 5, 9])
+def test_a_storage_that_fails_for_a_while_costs_no_run_and_doubles_none(unsteady, failing):
+    runs, local = unsteady
+    Unsteady.failing, Unsteady.failures = failing, 3
+    found = list(pictures_of(runs, delays_s=(0, 0, 0)))
+    assert Unsteady.failures == 0
+    assert Unsteady.opened == 4
+    assert [run for run, _ in found] == sorted(runs, key=lambda run: run["first_row"])
+    assert [pictures for _, pictures in found] == [pictures for _, pictures in pictures_of(local)]
+    assert {pictures["error_kind"] for _, pictures in found} == {None}
+
+
+def test_a_storage_that_goes_on_failing_is_the_error_of_every_run_that_waits(unsteady):
+    runs, _ = unsteady
+    Unsteady.failing, Unsteady.failures = 9, 100
+    found = list(pictures_of(runs, delays_s=(0, 0)))
+    kinds = [pictures["error_kind"] for _, pictures in found]
+    assert sorted(run["segment_id"] for run, _ in found) == sorted(run["segment_id"] for run in runs)
+    assert kinds == sorted(kinds, key=lambda kind: kind is not None)
+    assert kinds[-1] == "storage"
+    assert found[-1][1]["error_message"] == "The storage failed: Connection reset by peer"
 
 
 GOOD = {"name": "a", "label": "real", "group": "g", "image": b"x"}
