@@ -252,6 +252,27 @@ def test_the_help_ends_in_examples_and_loads_no_model_runtime():
 
 
 @pytest.mark.drill
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_training_that_diverges_is_one_line_and_status_2_without_another_attempt(tmp_path, workers):
+    source = labelled_pictures.write_table(tmp_path / "faces" / "a.parquet", labelled_pictures.rows(60))
+    arguments = [source.parent, "--out", tmp_path / "bundle", *SMALL, "--precision", "float32"]
+    arguments += ["--learning-rate", 1e38, "--optimizer", "sgd", "--workers", workers]
+    done = subprocess.run(
+        command(*arguments, "--checkpoint-every-steps", 2),
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr[-3000:]
+    (line,) = [line for line in done.stderr.splitlines() if " ERROR " in line]
+    assert "The training diverged in its first epoch" in line
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "bundle" / "work").glob("ray/training"))
+    assert not (tmp_path / "bundle" / "card.json").exists()
+
+
+@pytest.mark.drill
 def test_a_manifest_of_videos_has_its_faces_extracted_first(tmp_path):
     from tests.clips import astronaut_frames, write_clip
 
