@@ -28,6 +28,7 @@ from sklearn.metrics import roc_auc_score
 from tensorflow.compiler.xla.tsl.protobuf.coordination_config_pb2 import CoordinatedJob
 from tensorflow.python.eager import context
 
+from dfd_core import storage
 from dfd_core.bundle import MODEL_FILENAME, ModelCard
 from dfd_core.errors import ModelError, RequestError
 from dfd_core.model import build_classifier
@@ -147,7 +148,7 @@ def build_network(settings: TrainingSettings) -> Any:
     model = build_classifier(
         settings.backbone,
         input_size=settings.input_size,
-        weights=None if settings.weights == "none" else settings.weights,
+        weights=None if settings.weights == "none" else storage.local_copy(settings.weights),
         seed=settings.seed,
     )
     model.layers[-1].dtype_policy = "float32"  # a softmax in half precision has no small probabilities

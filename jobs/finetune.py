@@ -262,7 +262,7 @@ def _request(flags: dict[str, Any]) -> FinetuneRequest:
     flags["num_workers"] = flags.pop("workers")
     flags["augmentation"] = Augmentation.parse(flags.pop("augment"))
     if not storage.is_remote(flags["weights"]) and flags["weights"] not in ("imagenet", "none"):
-        flags["weights"] = os.path.abspath(flags["weights"])  # workers run in other folders
+        flags["weights"] = os.path.abspath(storage.local_path(flags["weights"]))  # workers run in other folders
         if not os.path.exists(flags["weights"]):
             raise ModelError(f"There are no weights at {flags['weights']}")
     settings = TrainingSettings(**{field.name: flags.pop(field.name) for field in fields(TrainingSettings)})

@@ -390,6 +390,18 @@ def test_a_layer_that_is_not_there_is_named_with_its_likes():
         build_network(settings(freeze_until="stage9_block2_out"))
 
 
+def test_weights_may_lie_in_remote_storage(tmp_path):
+    import fsspec
+
+    trainer = Trainer(settings(seed=5), CARD, strategy=strategy_for(1), work_folder=tmp_path / "w")
+    content = trainer.export(tmp_path).read_bytes()
+    fsspec.filesystem("memory").pipe("/bundles/one/model.keras", content)
+    for address in ("memory://bundles/one", "memory://bundles/one/model.keras"):
+        copied = build_network(settings(seed=6, weights=address))
+        for found, expected in zip(copied.get_weights(), trainer.model.get_weights(), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
 def test_the_small_network_has_no_imagenet_weights_and_is_a_model_like_any_other():
     with pytest.raises(ModelError, match="no ImageNet weights"):
         build_network(settings(weights="imagenet"))

@@ -224,6 +224,7 @@ def test_raw_scores_are_the_models_own_and_never_in_one_folder_with_calibrated_o
         (["{faces}", "--augment", "sepia=1"], "NAME=P"),
         (["{faces}", "--threshold", "best"], "eer, youden"),
         (["{faces}", "--weights", "{tmp}/none.keras"], "There are no weights"),
+        (["{tmp}/nowhere", "--weights", "file://{tmp}/empty"], "Nothing is at"),
         (["{faces}", "--sampling", "often"], "Expected sampling"),
     ],
 )
