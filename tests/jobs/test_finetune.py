@@ -226,10 +226,13 @@ def test_raw_scores_are_the_models_own_and_never_in_one_folder_with_calibrated_o
         (["{faces}", "--weights", "{tmp}/none.keras"], "There are no weights"),
         (["{tmp}/nowhere", "--weights", "file://{tmp}/empty"], "Nothing is at"),
         (["{faces}", "--sampling", "often"], "Expected sampling"),
+        (["{tmp}", "--margin", "0.5"], "cut out with a margin of 0.25; --margin cannot be 0.5"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_status_2(tmp_path, arguments, complaint):
     source = labelled_pictures.write_table(tmp_path / "faces" / "a.parquet", labelled_pictures.rows(4)).parent
+    made_with = {"configuration": {"margin": 0.25, "sampling": "stride"}}
+    (tmp_path / "run.json").write_text(json.dumps(made_with))
     (tmp_path / "empty").mkdir()
     (tmp_path / "videos.csv").write_text("uri,label\na.mp4,real\nb.mp4,fake\n")
     rows = [{k: v for k, v in row.items() if k != "label"} for row in labelled_pictures.rows(4)]
