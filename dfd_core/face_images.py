@@ -20,7 +20,8 @@ from dfd_core.errors import ManifestError, VideoUndecodableError
 JPEG_QUALITY = 95
 
 _IMAGE_NAMES = ("image", "jpeg", "jpg", "png", "bytes")
-_ID_NAMES = ("video_id", "name", "id", "path", "filename")
+_VIDEO_ID = "video_id"
+_ID_NAMES = (_VIDEO_ID, "name", "id", "path", "filename")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,10 @@ class FaceColumns:
 
     Attributes:
         image: Holds the encoded picture: binary, or a struct with a binary field `bytes`.
-        video_id: Names what a picture was taken from; rows of one video share it.
+        video_id: Names what a picture was taken from, in text or numbers; rows of one video share it. The column
+            `video_id` goes before all others, and text before numbers.
         label: `real` or `fake`; None where the table has no labels.
-        group: The source video or person; None where the table has none.
+        group: The source video or person, in text or numbers; None where the table has none.
     """
 
     image: str
@@ -44,10 +46,14 @@ class FaceColumns:
         """Return which columns of `schema` hold what.
 
         Raises:
-            ManifestError: It has no picture, or nothing that names one.
+            ManifestError: It has no picture, or nothing that names one, or a `video_id` that cannot.
         """
         image = _first(schema, _IMAGE_NAMES, _holds_bytes)
-        video_id = _first(schema, _ID_NAMES, _holds_text)
+        video_id = (
+            _first(schema, (_VIDEO_ID,), _holds_names)
+            or _first(schema, _ID_NAMES, _holds_text)
+            or _first(schema, _ID_NAMES, _holds_names)
+        )
         if image is None:
             raise ManifestError(
                 f"Expected a table of pictures, binary in a column {', '.join(_IMAGE_NAMES)}. Received: {schema.names}"
@@ -56,12 +62,24 @@ class FaceColumns:
             raise ManifestError(
                 f"Expected a column that names each picture: {', '.join(_ID_NAMES)}. Received: {schema.names}"
             )
+        if video_id != _VIDEO_ID and _VIDEO_ID in schema.names:
+            raise ManifestError(
+                f"Expected a column {_VIDEO_ID} of text or numbers. Received: {schema.field(_VIDEO_ID).type}"
+            )
         return cls(
             image,
             video_id,
             _first(schema, ("label",), _holds_text),
-            _first(schema, ("group",), _holds_text),
+            _first(schema, ("group",), _holds_names),
         )
+
+    def with_text_names(self, faces: pa.Table) -> pa.Table:
+        """Return `faces` with the names of videos and groups as text."""
+        for name in dict.fromkeys((self.video_id, self.group)):
+            if name is not None and not _holds_text(faces.schema.field(name).type):
+                where = faces.schema.get_field_index(name)
+                faces = faces.set_column(where, name, faces.column(name).cast(pa.string()))
+        return faces
 
 
 def _first(schema: pa.Schema, names: Sequence[str], fits: Callable[[pa.DataType], bool]) -> str | None:
@@ -71,6 +89,10 @@ def _first(schema: pa.Schema, names: Sequence[str], fits: Callable[[pa.DataType]
 def _holds_text(kind: pa.DataType) -> bool:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _holds_names(kind: pa.DataType) -> bool:
+    return _holds_text(kind) or bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:

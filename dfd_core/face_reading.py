@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 
 from dfd_core import storage
 from dfd_core.config import ExtractConfig
-from dfd_core.errors import VideoError, VideoStorageError, VideoTooLargeError
+from dfd_core.errors import RequestError, VideoError, VideoStorageError, VideoTooLargeError
 from dfd_core.face_images import FaceColumns, decode, resized
 from dfd_core.schemas import SEGMENT_PICTURES
 from dfd_core.step_clock import StepClock
@@ -23,21 +24,41 @@ _READ_BYTES = 1 << 20
 _BOX = ("left", "top", "right", "bottom")
 
 
-def pictures_of(runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Row]]:
+def pictures_of(
+    runs: Sequence[Mapping[str, Any]], *, delays_s: Sequence[float] = storage.RETRY_DELAYS_S
+) -> Iterator[tuple[Mapping[str, Any], Row]]:
     """Yield each run (FACE_RUN) with its row of SEGMENT_PICTURES, in which stands why it cannot be read where it cannot.
 
-    Each table is read once, from front to back, a few rows at a time. Faces of a table made elsewhere have null where
-    it says nothing: the index of the frame is then the picture's number, and the box is the picture's.
+    Each table is read once, from front to back, a few rows at a time; where its storage fails, again from the run that
+    it failed at. Faces of a table made elsewhere have null where it says nothing: the index of the frame is then the
+    picture's number, and the box is the picture's.
+
+    Args:
+        runs: In any order.
+        delays_s: Seconds to wait before each further attempt at a run.
     """
     for table, group in itertools.groupby(sorted(runs, key=_place), key=lambda run: run["table"]):
         waiting = list(group)
-        try:
-            for rows in _rows_of(table, tuple(waiting)):
-                run = waiting[0]
-                yield run, _picture_row(rows, run)
-                waiting.pop(0)
-        except (OSError, pa.ArrowException) as error:
-            yield from ((run, _unreadable(run, error)) for run in waiting)
+        delays = iter(delays_s)
+        while waiting:
+            try:
+                for rows in _rows_of(table, tuple(waiting)):
+                    found = waiting[0], _picture_row(rows, waiting[0])
+                    waiting.pop(0)
+                    delays = iter(delays_s)
+                    yield found
+            except (OSError, RequestError, pa.ArrowException) as error:
+                delay_s = next(delays, None) if _may_pass(error) else None
+                if delay_s is None:
+                    yield from ((run, _unreadable(run, error)) for run in waiting)
+                    break
+                time.sleep(delay_s)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return whether the storage may answer otherwise when it is asked again."""
+    lasting = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError, pa.ArrowException)
+    return not isinstance(error, lasting) and "AWS Error ACCESS_DENIED" not in str(error)
 
 
 def _unreadable(run: Mapping[str, Any], error: Exception) -> Row:

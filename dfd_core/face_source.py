@@ -204,7 +204,7 @@ def _runs_of_log(folder: OutputFolder) -> pa.Table:
         columns = {
             "plan_key": rows.column("plan_key"),
             "position": position,
-            "table": [storage.join(folder.results, path.rpartition("/")[2])] * len(position),
+            "table": [_absolute(storage.join(folder.results, path.rpartition("/")[2]))] * len(position),
             "first_row": np.arange(len(position)),
             "num_rows": np.ones(len(position), np.int32),
             "first_position": np.zeros(len(position), np.int64),
@@ -283,7 +283,11 @@ def _address(source: str, info: pafs.FileInfo) -> str:
     """Return the address of a file that is `source` or lies in it."""
     name = source.partition("?")[0].rstrip("/").rpartition("/")[2]
     is_file = name == info.base_name and not storage.exists(storage.join(source, info.base_name))
-    address = source if is_file else storage.join(source, info.base_name)
+    return _absolute(source if is_file else storage.join(source, info.base_name))
+
+
+def _absolute(address: str) -> str:
+    """Return the address for workers, which run in other folders."""
     return address if storage.is_remote(address) else storage.local_uri(storage.local_path(address))
 
 

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import difflib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,8 +28,9 @@ from sklearn.metrics import roc_auc_score
 from tensorflow.compiler.xla.tsl.protobuf.coordination_config_pb2 import CoordinatedJob
 from tensorflow.python.eager import context
 
+from dfd_core import storage
 from dfd_core.bundle import MODEL_FILENAME, ModelCard
-from dfd_core.errors import ModelError
+from dfd_core.errors import ModelError, RequestError
 from dfd_core.model import build_classifier
 from dfd_core.preprocess import to_model_input
 from dfd_core.training_settings import HISTORY_FILENAME, LOGS_FOLDER, TrainingSettings
@@ -65,15 +67,22 @@ class Validated:
     """What the model says of every validation face, the same on every worker.
 
     Attributes:
-        p_fake: (faces,) float32 in [0, 1], by position.
+        p_fake: (faces,) float32 in [0, 1], by position; NaN of a model that diverged.
         is_fake: (faces,) bool.
     """
 
     p_fake: Floats
     is_fake: npt.NDArray[np.bool_]
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether the model says something of every face."""
+        return bool(np.isfinite(self.p_fake).all())
+
     def figures(self) -> dict[str, float]:
-        """Return loss, accuracy at 0.5 and ROC AUC over all faces, each counting once."""
+        """Return loss, accuracy at 0.5 and ROC AUC over all faces, each counting once; NaN of a model that diverged."""
+        if not self.is_finite:
+            return dict.fromkeys(("val_loss", "val_accuracy", "val_auc"), math.nan)
         p_true = np.where(self.is_fake, self.p_fake, 1 - self.p_fake).astype(np.float64)
         return {
             "val_loss": float(-np.log(np.clip(p_true, _EPSILON, 1 - _EPSILON)).mean()),
@@ -139,7 +148,7 @@ def build_network(settings: TrainingSettings) -> Any:
     model = build_classifier(
         settings.backbone,
         input_size=settings.input_size,
-        weights=None if settings.weights == "none" else settings.weights,
+        weights=None if settings.weights == "none" else storage.local_copy(settings.weights),
         seed=settings.seed,
     )
     model.layers[-1].dtype_policy = "float32"  # a softmax in half precision has no small probabilities
@@ -224,7 +233,7 @@ class Trainer:
 
     @property
     def should_stop(self) -> bool:
-        """Whether no epoch is left, or early stopping has had enough."""
+        """Whether no epoch is left, early stopping has had enough, or the training has diverged."""
         return self.epoch >= self._settings.epochs or bool(self.model.stop_training)
 
     def train_step(self, batch: Batch) -> None:
@@ -236,6 +245,11 @@ class Trainer:
         sums = self._train(images, tf.constant(_targets(batch.is_fake)), tf.constant(batch.weight))
         self._sums += sums.numpy()
         self.step += 1
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether a weight is no number; the same on every worker after a step, and for good."""
+        return not all(np.isfinite(np.asarray(value)).all() for value in self.model.trainable_variables)
 
     def running(self) -> dict[str, float]:
         """Return this worker's own loss and accuracy so far in the epoch."""
@@ -263,13 +277,31 @@ class Trainer:
         return Validated(p_fake, is_fake > 0.5)
 
     def end_epoch(self, validated: Validated) -> dict[str, float]:
-        """Finish the epoch and return its figures, over all workers."""
+        """Finish the epoch and return its figures, over all workers.
+
+        A training that diverges in a later epoch ends there: an earlier one was the best.
+
+        Raises:
+            RequestError: It diverged in its first epoch.
+        """
+        if self.has_diverged:
+            validated = dataclasses.replace(validated, p_fake=np.full_like(validated.p_fake, np.nan))
+        if self.epoch == 0 and not validated.is_finite:
+            raise RequestError(self._diverged())
         loss, right, weight = self._sum_over_workers(self._sums)
         logs = {"loss": float(loss / weight), "accuracy": float(right / weight), **validated.figures()}
         self._callbacks.on_epoch_end(self.epoch, logs)
+        self.model.stop_training |= not validated.is_finite
         self.epoch, self.step = self.epoch + 1, 0
         self._sums = np.zeros(3, np.float64)
         return logs
+
+    def _diverged(self) -> str:
+        precise = "" if self.precision == "float32" else " or --precision float32"
+        return (
+            "The training diverged in its first epoch: the model's scores are no numbers. Start anew with --overwrite and "
+            f"a lower --learning-rate{precise}. Received: {self._settings.learning_rate:g}, {self.precision}"
+        )
 
     def end(self) -> None:
         """Finish; the best epoch's weights are the model's from here on."""

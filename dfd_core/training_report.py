@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -146,4 +147,13 @@ def best_epoch(history: list[dict[str, float]]) -> int:
     2
     """
     losses: npt.NDArray[np.float64] = np.array([row["val_loss"] for row in history])
-    return int(np.argmin(losses)) + 1
+    return int(np.nanargmin(losses)) + 1
+
+
+def diverged_epoch(history: list[dict[str, float]]) -> int | None:
+    """Return the epoch, from 1, in which the model's scores were no numbers; None if there was none.
+
+    >>> diverged_epoch([{"val_loss": 0.7}, {"val_loss": math.nan}])
+    2
+    """
+    return next((epoch for epoch, row in enumerate(history, start=1) if math.isnan(row["val_loss"])), None)

@@ -84,6 +84,10 @@ def run(request: FinetuneRequest) -> int:
     if request.sampling is not None:
         Sampling.parse(request.sampling)
     labelled = open_labelled(request.source)
+    if request.margin is not None and labelled.margin not in (None, request.margin):
+        raise RequestError(
+            f"The faces were cut out with a margin of {labelled.margin:g}; --margin cannot be {request.margin:g}"
+        )
     out = OutputFolder(request.out)
     with ExitStack() as stack:
         model = {"backbone": request.settings.backbone}
@@ -262,7 +266,9 @@ def _request(flags: dict[str, Any]) -> FinetuneRequest:
     flags["num_workers"] = flags.pop("workers")
     flags["augmentation"] = Augmentation.parse(flags.pop("augment"))
     if not storage.is_remote(flags["weights"]) and flags["weights"] not in ("imagenet", "none"):
-        flags["weights"] = os.path.abspath(flags["weights"])  # workers run in other folders
+        flags["weights"] = os.path.abspath(
+            storage.local_path(flags["weights"])
+        )  # workers run in other folders
         if not os.path.exists(flags["weights"]):
             raise ModelError(f"There are no weights at {flags['weights']}")
     settings = TrainingSettings(**{field.name: flags.pop(field.name) for field in fields(TrainingSettings)})

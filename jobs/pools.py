@@ -49,6 +49,31 @@ class Pools:
                 f"Expected --score-actors MIN:MAX with 1 <= MIN <= MAX. Received: {self.min_actors}:{self.max_actors}"
             )
 
+    def refuse_beyond(self, *, num_cpus: float, num_gpus: float) -> None:
+        """Check that a cluster which stays as it is has room for what is asked: Ray would wait for it for ever.
+
+        Raises:
+            RequestError: It has not.
+        """
+        if self.cpus_per_extract > num_cpus:
+            raise RequestError(
+                f"Expected --cpus-per-extract of at most the {num_cpus:g} CPUs that there are. "
+                f"Received: {self.cpus_per_extract:g}"
+            )
+        gpus = self.actor_options(num_gpus).get("num_gpus", 0.0)
+        if not gpus:
+            return
+        if gpus > num_gpus:
+            raise RequestError(
+                f"Expected --gpus-per-actor of at most the {num_gpus:g} GPUs that there are. Received: {gpus:g}"
+            )
+        room = _num_actors(num_gpus, gpus)
+        if (self.min_actors or 1) > room:
+            raise RequestError(
+                f"Expected --score-actors of at most {room}, for {num_gpus:g} GPUs of which each takes {gpus:g}. "
+                f"Received: {self.min_actors}"
+            )
+
     def num_slots(self, num_cpus: float) -> int:
         """Return how many segments `num_cpus` CPUs extract at a time, at least 1."""
         return max(1, int(num_cpus // self.cpus_per_extract))
@@ -88,11 +113,20 @@ class Pools:
         """
         gpus = self.actor_options(max_gpus).get("num_gpus", 0.0)
         if gpus:
-            fewest, most = 1, max(1, int(max_gpus / gpus))
+            fewest, most = 1, max(1, _num_actors(max_gpus, gpus))
         else:
             fewest, most = (max(1, int(cpus) // _CPUS_PER_CPU_ACTOR) for cpus in (num_cpus, max_cpus))
         most = self.max_actors or max(most, fewest)
         return min(self.min_actors or fewest, most), most
+
+
+def _num_actors(num_gpus: float, gpus: float) -> int:
+    """Return how many actors of `gpus` GPUs have room; a fraction is of one GPU, never of two.
+
+    >>> _num_actors(2, 0.4), _num_actors(2, 0.1), _num_actors(5, 2), _num_actors(0, 0.5)
+    (4, 20, 2, 0)
+    """
+    return int(num_gpus) * int(1 / gpus) if gpus < 1 else int(num_gpus // gpus)
 
 
 _OPTIONS = (

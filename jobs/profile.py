@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from typing import Any
 import ray
 
 from dfd_core import storage
+from dfd_core.child_process import BrokenProcessPool
+from dfd_core.errors import RequestError
 from dfd_core.sandbox import Sandbox
 from jobs.runtime import LOG
 
@@ -27,6 +29,8 @@ _PATIENCE_S = 60.0
 class Profile:
     """One recording of the process that decodes, made by the first worker to ask, while it works on one block.
 
+    A recording that cannot be started or kept ends no run: it is told.
+
     Attributes:
         address: Where the file goes: https://www.speedscope.app opens it, without sending it anywhere.
         tally: The actor that knows whether it is taken (`Tally.take_profile`).
@@ -35,17 +39,23 @@ class Profile:
     address: str
     tally: Any
 
+    def __post_init__(self) -> None:
+        if not storage.is_remote(self.address):  # a worker runs in another folder
+            object.__setattr__(self, "address", storage.local_uri(storage.local_path(self.address)))
+
     @contextmanager
     def of(self, sandbox: Sandbox) -> Iterator[None]:
         """Record the sandbox's process while the block runs, if nobody has recorded another one."""
         if not ray.get(self.tally.take_profile.remote()):
             yield
             return
-        with tempfile.TemporaryDirectory(prefix="dfd-profile-") as folder:
-            file = Path(folder) / "profile.json"
+        with ExitStack() as stack:
             try:
+                folder = tempfile.mkdtemp(prefix="dfd-profile-")
+                stack.callback(shutil.rmtree, folder, ignore_errors=True)
+                file = Path(folder) / "profile.json"
                 recorder = _start(sandbox.start(), file)
-            except OSError as error:
+            except (OSError, BrokenProcessPool) as error:
                 self.tally.profiled.remote(f"py-spy does not start: {storage.one_line(error)}")
                 yield
                 return
@@ -53,22 +63,25 @@ class Profile:
                 yield
             finally:
                 recorder.send_signal(signal.SIGINT)
-                self._keep(recorder, file)
+                self.tally.profiled.remote(self._keep(recorder, file))
 
-    def _keep(self, recorder: subprocess.Popen[str], file: Path) -> None:
+    def _keep(self, recorder: subprocess.Popen[bytes], file: Path) -> str | None:
+        """Write the profile to its address when the recorder has ended, and return None, or why there is none."""
         try:
             _, said = recorder.communicate(timeout=_PATIENCE_S)
         except subprocess.TimeoutExpired:
             recorder.kill()
             _, said = recorder.communicate()
-        if file.exists():
+        if not file.exists():
+            return storage.one_line(said.decode(errors="replace") or "py-spy said nothing")
+        try:
             storage.write_bytes(self.address, file.read_bytes())
-            self.tally.profiled.remote(None)
-        else:
-            self.tally.profiled.remote(storage.one_line(said or "py-spy said nothing"))
+        except (OSError, RequestError) as error:
+            return f"{self.address} cannot be written: {storage.one_line(error)}"
+        return None
 
 
-def _start(pid: int, file: Path) -> subprocess.Popen[str]:
+def _start(pid: int, file: Path) -> subprocess.Popen[bytes]:
     """Return the recorder when it has begun, or has failed to."""
     # A thread of Ray's blocks SIGINT, a process inherits that, and SIGINT is how a recording ends.
     blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -77,7 +90,6 @@ def _start(pid: int, file: Path) -> subprocess.Popen[str]:
             [*_command(), "--pid", str(pid), "--output", file],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -15,7 +15,7 @@ from dfd_core.bundle import CARD_FILENAME, MODEL_FILENAME, ModelCard, sha256_of
 from dfd_core.errors import OutputError
 from dfd_core.intervals import Bootstrap
 from dfd_core.output import OutputFolder, read_table
-from dfd_core.training_report import Judged, best_epoch, judge, read_history, to_png
+from dfd_core.training_report import Judged, best_epoch, diverged_epoch, judge, read_history, to_png
 from dfd_core.training_settings import HISTORY_FILENAME, LOGS_FOLDER, TrainingSettings
 from jobs.runtime import LOG
 from jobs.train_loop import VALIDATED_FILENAME
@@ -74,7 +74,14 @@ def write_bundle(
     """
     folder = fitted.folder
     history = read_history(folder)
-    best = best_epoch(history)
+    best, diverged = best_epoch(history), diverged_epoch(history)
+    if diverged is not None:
+        LOG.warning(
+            "The training diverged in epoch %d and ended there; the weights are those of epoch %d. A lower --learning-rate "
+            "or --precision float32 may go on longer",
+            diverged,
+            best,
+        )
     faces = read_validation_faces(out, read_table(str(folder / VALIDATED_FILENAME)))
     judged = judge(faces, settings, bootstrap=Bootstrap(seed=settings.seed))
     if judged.threshold_note:
@@ -84,6 +91,7 @@ def write_bundle(
         "data": prepared.facts,
         "epochs": len(history),
         "best_epoch": best,
+        **({} if diverged is None else {"diverged_epoch": diverged}),
         "precision": sorted({worker["precision"] for worker in fitted.workers}),
         "threshold_rule": settings.threshold,
         **({"threshold_note": judged.threshold_note} if judged.threshold_note else {}),

@@ -88,7 +88,7 @@ def read_index(tables: FaceTables) -> pa.Table:
         DfdError: A table cannot be used.
     """
     index = tables.dataset().map_batches(  # 1 face : 1 row, pixels dropped
-        index_faces, fn_kwargs={"columns": tables.columns}, num_cpus=1, **_ARROW
+        _index, fn_kwargs={"columns": tables.columns}, num_cpus=1, **_ARROW
     )
     with plain_errors():
         blocks = ray.get(index.to_arrow_refs())
@@ -121,8 +121,12 @@ def write_side(tables: FaceTables, placement: Placement, folder: str) -> None:
         )
 
 
+def _index(faces: pa.Table, *, columns: FaceColumns) -> pa.Table:
+    return index_faces(columns.with_text_names(faces), columns)
+
+
 def _place(faces: pa.Table, *, placement: Any, columns: FaceColumns) -> pa.Table:
-    return _fetched(placement).rows(faces, columns)
+    return _fetched(placement).rows(columns.with_text_names(faces), columns)
 
 
 @lru_cache(maxsize=1)

@@ -112,6 +112,8 @@ class _Worker:
                 job.tally.step.remote(trainer.epoch, trainer.step, steps, trainer.running()["loss"])
             every = job.checkpoint_every_steps
             if every and trainer.step % every == 0 and trainer.step < steps:
+                if trainer.has_diverged:
+                    return  # the rest of the epoch changes nothing, and this is no state to go on from
                 self._report({})
         if trainer.step != steps:
             raise RuntimeError(f"Expected {steps} steps in the epoch. Received: {trainer.step}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.fs as pafs
+import ray
 import ray.train
 from ray.data import ExecutionOptions
 from ray.train.tensorflow import TensorflowTrainer
@@ -196,7 +198,7 @@ def _address(out: OutputFolder, *names: str) -> str:
 
 
 def _scaling(num_workers: int, use_gpu: str) -> Any:
-    """Return what each worker gets: a GPU, or its share of half the CPUs; the other half decodes faces.
+    """Return what each worker gets: its share of half the CPUs, and maybe a GPU; the other half decodes faces.
 
     Raises:
         RequestError: GPUs were asked for that the cluster does not have.
@@ -207,10 +209,41 @@ def _scaling(num_workers: int, use_gpu: str) -> Any:
             f"Expected a GPU for each of {num_workers} workers. Received: {gpus:g} in the cluster"
         )
     on_gpu = use_gpu == "yes" or (use_gpu == "auto" and gpus >= num_workers)
-    share = cpus / 2 / num_workers
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    sizes = [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]
+    share = cpus_of_worker(sizes, cpus / 2 / num_workers, num_workers=num_workers, on_gpu=on_gpu)
     return ray.train.ScalingConfig(
         num_workers=num_workers,
         use_gpu=on_gpu,
-        resources_per_worker={"CPU": int(share) if share >= 1 else share, **({"GPU": 1} if on_gpu else {})},
+        resources_per_worker={"CPU": share, **({"GPU": 1} if on_gpu else {})},
         placement_strategy="PACK" if on_gpu else "SPREAD",
     )
+
+
+def cpus_of_worker(
+    nodes: Sequence[tuple[float, float]], share: float, *, num_workers: int, on_gpu: bool
+) -> float:
+    """Return the most whole CPUs, up to `share`, that every worker finds on one node, for Ray waits for what none has.
+
+    >>> cpus_of_worker([(16, 0)] * 4, 32.0, num_workers=1, on_gpu=False)
+    16
+    >>> cpus_of_worker([(16, 0)] * 8 + [(8, 2)], 34.0, num_workers=2, on_gpu=True)
+    4
+
+    Args:
+        nodes: CPUs and GPUs of each.
+        share: What a worker would get of a single machine.
+        num_workers: Workers to find room for.
+        on_gpu: Whether each takes a GPU.
+
+    Returns:
+        A fraction where less than one CPU is left for each: `share`, or 0 on a GPU that then decides alone.
+    """
+    for cpus in range(int(share), 0, -1):
+        room = sum(
+            min(int(node_cpus // cpus), int(gpus)) if on_gpu else int(node_cpus // cpus)
+            for node_cpus, gpus in nodes
+        )
+        if room >= num_workers:
+            return cpus
+    return 0 if on_gpu else min(share, 1.0)

@@ -33,7 +33,7 @@ def test_a_crop_has_its_size_whatever_the_picture_has():
     assert resized(RGB[:1, :1], 16).shape == (16, 16, 3)
 
 
-TEXT, BYTES = pa.string(), pa.binary()
+TEXT, NUMBER, BYTES = pa.string(), pa.int64(), pa.binary()
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,9 @@ TEXT, BYTES = pa.string(), pa.binary()
         ({"video_id": TEXT, "name": TEXT, "image": BYTES}, ("image", "video_id", None, None)),
         ({"path": pa.large_string(), "image": pa.struct([("bytes", BYTES)])}, ("image", "path", None, None)),
         ({"id": pa.dictionary(pa.int32(), TEXT), "png": pa.large_binary()}, ("png", "id", None, None)),
+        ({"name": TEXT, "video_id": NUMBER, "png": BYTES}, ("png", "video_id", None, None)),
+        ({"id": NUMBER, "path": TEXT, "group": NUMBER, "png": BYTES}, ("png", "path", None, "group")),
+        ({"id": NUMBER, "png": BYTES}, ("png", "id", None, None)),
     ],
 )
 def test_columns_are_found_by_name_and_type(fields, expected):
@@ -50,7 +53,21 @@ def test_columns_are_found_by_name_and_type(fields, expected):
     assert (found.image, found.video_id, found.label, found.group) == expected
 
 
-@pytest.mark.parametrize("fields", [{"name": TEXT, "image": TEXT}, {"image": BYTES}, {"uri": TEXT}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": TEXT, "image": TEXT},
+        {"image": BYTES},
+        {"uri": TEXT},
+        {"name": TEXT, "video_id": BYTES, "image": BYTES},
+    ],
+)
 def test_a_table_without_pictures_or_names_is_refused(fields):
     with pytest.raises(ManifestError, match="Expected a"):
         FaceColumns.of(pa.schema(list(fields.items())))
+
+
+def test_names_in_numbers_become_text_and_what_is_missing_stays_missing():
+    table = pa.table({"video_id": [12, 7], "group": [0.0, None], "image": [b"x", b"y"]})
+    named = FaceColumns.of(table.schema).with_text_names(table)
+    assert named.to_pydict() == {"video_id": ["12", "7"], "group": ["0", None], "image": [b"x", b"y"]}

@@ -1,15 +1,21 @@
+import itertools
+import time
+
+import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
-from dfd_core import commit_log, worklist
+from dfd_core import commit_log, storage, worklist
 from dfd_core.config import ExtractConfig, Limits
 from dfd_core.errors import ManifestError
 from dfd_core.face_images import decode, resized
 from dfd_core.face_reading import crop_pictures, pictures_of
-from dfd_core.face_source import commit_plans, read_face_source
+from dfd_core.face_source import JOB, commit_plans, read_face_source
 from dfd_core.output import OutputFolder
+from dfd_core.run_record import RunRecord
 from dfd_core.schemas import FACE_RUN, MANIFEST, VIDEO_PLAN, check, face_crops, to_table
 from tests.labelled_pictures import picture
 from tests.labelled_pictures import rows as labelled_rows
@@ -86,6 +92,23 @@ def test_a_folder_of_tables_is_one_source_and_a_long_video_several_runs(tmp_path
     assert (work.num_videos, work.num_segments, work.num_open, work.footage_s) == (1, 3, 3, 0.0)
     assert [run["segment_id"][-5:] for run in runs] == ["00000", "00001", "00002"]
     assert [len(pictures["faces"]) for _, pictures in pictures_of(runs)] == [512, 288, 300]
+
+
+def test_a_folder_of_faces_named_relatively_is_found_by_workers_in_other_folders(tmp_path, monkeypatch):
+    out = OutputFolder(str(tmp_path / "faces"))
+    table = read_face_source(write(tmp_path / "faces.parquet", labelled_rows(1, faces_per_video=1)))
+    list_runs(table, tmp_path / "faces")
+    key = table.table.column("plan_key")[0].as_py()
+    segment = pa.table({"segment_id": [f"{key}-00000"], "plan_key": [key], "num_frames": [1]})
+    commit_log.append(out.checkpoint("segments"), out.results, segment)
+    made_with = {"margin": 0.0, "image_format": "png", "sampling": "stride"}
+    RunRecord.new({"job": JOB, **made_with}, None).write(out)
+    monkeypatch.chdir(tmp_path)
+    source = read_face_source("faces")
+    monkeypatch.chdir("/")
+    (address,) = source.runs.column("table").to_pylist()
+    assert source.kind == "faces"
+    assert pq.read_table(address).equals(segment)
 
 
 def test_the_keys_stay_as_long_as_the_file_does(tmp_path):
@@ -182,8 +205,66 @@ def test_a_table_that_goes_away_is_an_error_of_its_runs(tmp_path):
     path = tmp_path / "faces.parquet"
     runs, _ = list_runs(read_face_source(write(path, labelled_rows(3, faces_per_video=1))), tmp_path / "out")
     path.unlink()
+    began_s = time.monotonic()
     kinds = [pictures["error_kind"] for _, pictures in pictures_of(runs)]
     assert kinds == ["storage"] * 3
+    assert time.monotonic() - began_s < storage.RETRY_DELAYS_S[0]  # it does not come back by asking again
+
+
+class Unsteady(LocalFileSystem):
+    """Local files at `unsteady://` addresses, with an error for every `failing`th read until `failures` are used up."""
+
+    protocol = "unsteady"
+    failing, failures, opened = 0, 0, 0
+
+    def _open(self, path, mode="rb", **options):
+        kind = type(self)
+        kind.opened += 1
+        file = super()._open(path, mode, **options)
+        read, count = file.read, itertools.count(1)
+
+        def read_or_fail(*arguments):
+            if kind.failures and next(count) % kind.failing == 0:
+                kind.failures -= 1
+                raise OSError("Connection reset by peer")
+            return read(*arguments)
+
+        file.read = read_or_fail
+        return file
+
+
+@pytest.fixture
+def unsteady(tmp_path):
+    """Runs of five videos in a table whose storage can be made to fail, and the same runs where it cannot."""
+    fsspec.register_implementation("unsteady", Unsteady, clobber=True)
+    rows = labelled_rows(5, faces_per_video=30)
+    path = write(tmp_path / "faces.parquet", rows, row_group_size=40)
+    runs, _ = list_runs(read_face_source(path), tmp_path / "out")
+    Unsteady.failing, Unsteady.failures, Unsteady.opened = 0, 0, 0
+    return [run | {"table": "unsteady://" + run["table"]} for run in runs], runs
+
+
+@pytest.mark.parametrize("failing", [1, 2, 5, 9])
+def test_a_storage_that_fails_for_a_while_costs_no_run_and_doubles_none(unsteady, failing):
+    runs, local = unsteady
+    Unsteady.failing, Unsteady.failures = failing, 3
+    found = list(pictures_of(runs, delays_s=(0, 0, 0)))
+    assert Unsteady.failures == 0
+    assert Unsteady.opened == 4
+    assert [run for run, _ in found] == sorted(runs, key=lambda run: run["first_row"])
+    assert [pictures for _, pictures in found] == [pictures for _, pictures in pictures_of(local)]
+    assert {pictures["error_kind"] for _, pictures in found} == {None}
+
+
+def test_a_storage_that_goes_on_failing_is_the_error_of_every_run_that_waits(unsteady):
+    runs, _ = unsteady
+    Unsteady.failing, Unsteady.failures = 9, 100
+    found = list(pictures_of(runs, delays_s=(0, 0)))
+    kinds = [pictures["error_kind"] for _, pictures in found]
+    assert sorted(run["segment_id"] for run, _ in found) == sorted(run["segment_id"] for run in runs)
+    assert kinds == sorted(kinds, key=lambda kind: kind is not None)
+    assert kinds[-1] == "storage"
+    assert found[-1][1]["error_message"] == "The storage failed: Connection reset by peer"
 
 
 GOOD = {"name": "a", "label": "real", "group": "g", "image": b"x"}
@@ -236,6 +317,17 @@ def test_what_is_no_source_of_pictures_is_left_to_the_list_of_videos(tmp_path):
     assert read_face_source(str(tmp_path / "broken.parquet")) is None
     (videos / "run.json").write_text("somebody else's")
     assert read_face_source(str(videos)) is None
+
+
+def test_videos_may_be_numbered_and_have_names_too(tmp_path):
+    rows = [row | {"video_id": n // 2} for n, row in enumerate(labelled_rows(2, faces_per_video=2))]
+    source = read_face_source(write(tmp_path / "faces.parquet", rows))
+    assert source.table.column("video_id").to_pylist() == ["0", "1"]
+    assert source.table.column("name").to_pylist() == ["v000", "v001"]
+    assert {name: len(faces) for name, faces in faces_by_video(source, tmp_path / "out").items()} == {
+        "0": 2,
+        "1": 2,
+    }
 
 
 def test_a_dictionary_of_names_and_a_struct_with_bytes_will_do(tmp_path):

@@ -17,11 +17,11 @@ import pytest
 import tensorflow as tf
 
 from dfd_core.bundle import ModelSource, resolve_model, untrained_card
-from dfd_core.errors import ModelError
+from dfd_core.errors import ModelError, RequestError
 from dfd_core.model import load_model, load_predictor
 from dfd_core.preprocess import to_model_input
 from dfd_core.training import Trainer, Validated, build_network, strategy_for
-from dfd_core.training_report import read_history
+from dfd_core.training_report import best_epoch, diverged_epoch, read_history
 from dfd_core.training_settings import HISTORY_FILENAME, LOGS_FOLDER
 from tests.core.tiny_training import CARD, WITH_NORM, Setup, batch_of, build_plain, build_with_norm, settings
 
@@ -98,6 +98,62 @@ def test_a_validation_face_that_is_missing_or_twice_is_an_error(tmp_path):
         trainer.validate([batch_of(4)], 5)
     with pytest.raises(RuntimeError, match="exactly once"):
         trainer.validate([batch_of(4), batch_of(2)], 4)
+
+
+def diverging(folder, **changes):
+    """A trainer that has taken a step with an absurd learning rate."""
+    trainer = Setup.trainer(settings(learning_rate=1e38, **changes), folder)
+    trainer.begin()
+    for seed in range(3):
+        trainer.train_step(batch_of(8, seed=seed))
+    return trainer
+
+
+def test_a_training_that_diverges_in_its_first_epoch_is_refused_in_words(tmp_path):
+    trainer = diverging(tmp_path)
+    assert trainer.has_diverged
+    found = trainer.validate([batch_of(4)], 4)
+    assert not found.is_finite
+    with pytest.raises(
+        RequestError, match=r"diverged.*--overwrite and a lower --learning-rate\. Received: 1e\+38"
+    ):
+        trainer.end_epoch(found)
+
+
+def test_a_weight_that_is_no_number_is_a_divergence_whatever_the_scores_are(tmp_path):
+    trainer = diverging(tmp_path)
+    with pytest.raises(RequestError, match="diverged"):
+        trainer.end_epoch(validated(0.5))
+
+
+def test_a_training_that_diverges_later_ends_with_its_best_epoch_also_after_a_resume(tmp_path):
+    calm = Setup.trainer(settings(learning_rate=1e-3), tmp_path / "0")
+    calm.begin()
+    best = None
+    for loss in (0.5, 0.6):
+        calm.train_step(batch_of(8))
+        best = calm.model.get_weights() if calm.epoch == 0 else best
+        assert not calm.has_diverged
+        calm.end_epoch(validated(loss))
+    calm.model.optimizer.learning_rate = 1e38
+    for seed in range(3):
+        calm.train_step(batch_of(8, seed=seed))
+    logs = calm.end_epoch(calm.validate([batch_of(4)], 4))
+    assert np.isnan([logs["val_loss"], logs["val_accuracy"], logs["val_auc"]]).all()
+    assert calm.should_stop
+    (tmp_path / "state").mkdir()
+    calm.save(tmp_path / "state")
+    resumed = Setup.trainer(settings(learning_rate=1e-3), tmp_path / "1")
+    resumed.load(tmp_path / "state", first_worker=True)
+    resumed.begin()
+    assert resumed.should_stop
+    for trainer, folder in ((calm, "0"), (resumed, "1")):
+        trainer.end()
+        for found, expected in zip(trainer.model.get_weights(), best, strict=True):
+            np.testing.assert_array_equal(found, expected)
+        assert trainer.validate([batch_of(4)], 4).is_finite
+        history = read_history(tmp_path / folder)
+        assert (len(history), best_epoch(history), diverged_epoch(history)) == (3, 1, 3)
 
 
 def test_the_validation_figures_are_those_of_scikit_learn():
@@ -332,6 +388,18 @@ def test_what_is_frozen_stays_and_the_rest_learns(tmp_path):
 def test_a_layer_that_is_not_there_is_named_with_its_likes():
     with pytest.raises(ModelError, match=r"no layer 'stage9_block2_out'.*stage\d_block2_out"):
         build_network(settings(freeze_until="stage9_block2_out"))
+
+
+def test_weights_may_lie_in_remote_storage(tmp_path):
+    import fsspec
+
+    trainer = Trainer(settings(seed=5), CARD, strategy=strategy_for(1), work_folder=tmp_path / "w")
+    content = trainer.export(tmp_path).read_bytes()
+    fsspec.filesystem("memory").pipe("/bundles/one/model.keras", content)
+    for address in ("memory://bundles/one", "memory://bundles/one/model.keras"):
+        copied = build_network(settings(seed=6, weights=address))
+        for found, expected in zip(copied.get_weights(), trainer.model.get_weights(), strict=True):
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_the_small_network_has_no_imagenet_weights_and_is_a_model_like_any_other():

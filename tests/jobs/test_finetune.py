@@ -224,11 +224,15 @@ def test_raw_scores_are_the_models_own_and_never_in_one_folder_with_calibrated_o
         (["{faces}", "--augment", "sepia=1"], "NAME=P"),
         (["{faces}", "--threshold", "best"], "eer, youden"),
         (["{faces}", "--weights", "{tmp}/none.keras"], "There are no weights"),
+        (["{tmp}/nowhere", "--weights", "file://{tmp}/empty"], "Nothing is at"),
         (["{faces}", "--sampling", "often"], "Expected sampling"),
+        (["{tmp}", "--margin", "0.5"], "cut out with a margin of 0.25; --margin cannot be 0.5"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_status_2(tmp_path, arguments, complaint):
     source = labelled_pictures.write_table(tmp_path / "faces" / "a.parquet", labelled_pictures.rows(4)).parent
+    made_with = {"configuration": {"margin": 0.25, "sampling": "stride"}}
+    (tmp_path / "run.json").write_text(json.dumps(made_with))
     (tmp_path / "empty").mkdir()
     (tmp_path / "videos.csv").write_text("uri,label\na.mp4,real\nb.mp4,fake\n")
     rows = [{k: v for k, v in row.items() if k != "label"} for row in labelled_pictures.rows(4)]
@@ -249,6 +253,27 @@ def test_the_help_ends_in_examples_and_loads_no_model_runtime():
     assert "python jobs/finetune.py" in result.stdout.rstrip().splitlines()[-1]
     loaded = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert not {"ray", "tensorflow", "keras", "av", "dlib"} & loaded
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_training_that_diverges_is_one_line_and_status_2_without_another_attempt(tmp_path, workers):
+    source = labelled_pictures.write_table(tmp_path / "faces" / "a.parquet", labelled_pictures.rows(60))
+    arguments = [source.parent, "--out", tmp_path / "bundle", *SMALL, "--precision", "float32"]
+    arguments += ["--learning-rate", 1e38, "--optimizer", "sgd", "--workers", workers]
+    done = subprocess.run(
+        command(*arguments, "--checkpoint-every-steps", 2),
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr[-3000:]
+    (line,) = [line for line in done.stderr.splitlines() if " ERROR " in line]
+    assert "The training diverged in its first epoch" in line
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "bundle" / "work").glob("ray/training"))
+    assert not (tmp_path / "bundle" / "card.json").exists()
 
 
 @pytest.mark.drill

@@ -42,6 +42,26 @@ def test_the_index_has_every_face(sides):
     assert set(faces.rows["face_key"]) == {face_key(row["name"], row["jpeg"]) for row in rows}
 
 
+def test_numbered_videos_and_groups_are_learned_from_like_named_ones(ray_cluster, tmp_path):
+    from jobs.train_data import FaceTables, read_index, write_side
+
+    rows = labelled_pictures.rows(4)
+    numbered = [{**row, "video_id": int(row["name"][1:]), "group": int(row["group"][1:])} for row in rows]
+    labelled_pictures.write_table(tmp_path / "in" / "a.parquet", numbered)
+    tables = FaceTables(
+        str(tmp_path / "in"), open_labelled(str(tmp_path / "in")), str(tmp_path / "images.parquet")
+    )
+    faces = usable_faces(read_index(tables)).rows
+    assert sorted(zip(faces["video_id"], faces["group"], strict=True)) == [
+        (str(video), str(video // 2)) for video in range(4) for _ in range(2)
+    ]
+    write_side(tables, place(faces, multiple=8, seed=5), str(tmp_path / "train"))
+    found = [read_table(str(path)) for path in (tmp_path / "train").glob("*.parquet")]
+    assert sorted(image for table in found for image in table.column("image").to_pylist()) == sorted(
+        row["jpeg"] for row in rows
+    )
+
+
 def test_every_place_is_written_once_with_its_face(sides):
     folder, rows, _, placement = sides
     tables = [read_table(str(path)) for path in sorted((folder / "train").glob("*.parquet"))]
