@@ -195,6 +195,7 @@ def _estimate(attempt: Attempt, request: ScoreRequest, config: ExtractConfig) ->
         LOG.info("Nothing is left to do")
         return
     attempt.cluster.start()
+    _refuse_beyond_machine(request, attempt)
     from jobs import estimate, stages
     from jobs.runtime import cluster_gpus
 
@@ -232,6 +233,7 @@ def _score(
     def build(**placed: Any) -> Any:
         from jobs import stages
 
+        _refuse_beyond_machine(request, attempt)
         return stages.build_score(
             out,
             config,
@@ -254,6 +256,14 @@ def _score(
     if predicted := record.values.get("estimate"):
         predicted |= compared(predicted, spent(out))
     return counts
+
+
+def _refuse_beyond_machine(request: ScoreRequest, attempt: Attempt) -> None:
+    """Raise RequestError if the pools want what a cluster of this machine never has: Ray would wait for it."""
+    from jobs.runtime import cluster_gpus, is_local
+
+    if is_local(request.address):
+        request.pools.refuse_beyond(num_cpus=attempt.cluster.num_cpus, num_gpus=cluster_gpus())
 
 
 @click.command(epilog=EXAMPLES)

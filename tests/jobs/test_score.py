@@ -234,6 +234,15 @@ def test_what_failed_may_be_tried_again_with_other_limits(archive, tmp_path):
     assert record_of(out)["configuration"]["limits"]["max_pixels"] == 8192 * 8192
 
 
+@pytest.mark.parametrize("flags", [("--cpus-per-extract", 512), ("--gpus-per-actor", 512)])
+@pytest.mark.parametrize("more", [(), ("--estimate",)])
+def test_what_this_machine_does_not_have_is_refused_and_not_waited_for(archive, tmp_path, flags, more):
+    done = score_here(archive / "good_a.mp4", "--model", MODEL, "--out", tmp_path / "out", *flags, *more)
+    assert done.returncode == 2
+    assert flags[0] in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
 def test_a_deleted_file_of_the_log_is_not_passed_over(first_run, archive, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(first_run[0], out)
