@@ -133,7 +133,7 @@ def _extract(attempt: Attempt, config: ExtractConfig, png: str | None) -> Counts
     "--out", required=True, help="The output folder; the same command again does only what is missing."
 )
 @click.option("--sampling", help=f"{SAMPLINGS}.  [default: stride]")
-@click.option("--margin", type=float, default=0.0, show_default=True, help="Part of a box's sides that is added on each side; the model's own.")  # fmt: skip
+@click.option("--margin", type=float, default=0.0, show_default=True, help="Fraction of a box's side that is added on each side; must be the margin of the model that scores the pictures.")  # fmt: skip
 @click.option("--format", "image_format", type=click.Choice(IMAGE_FORMATS), default="png", show_default=True, help="png loses nothing; jpeg is of quality 95.")  # fmt: skip
 @click.option("--segment-s", default=60.0, show_default=True, help="Longest piece of a video that one worker takes, s.")  # fmt: skip
 @click.option("--png", metavar="DIR", help="Write real/ID_FRAME.png, fake/... and unlabelled/... to this local folder as well.")  # fmt: skip

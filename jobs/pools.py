@@ -85,8 +85,8 @@ class Pools:
     def actor_options(self, max_gpus: float) -> dict[str, Any]:
         """Return how Ray places a score actor.
 
-        It takes no CPU of its own: it would wait for one behind every extraction, and on a CPU it does about a
-        twentieth of the work.
+        It takes no CPU of its own: it would wait for one behind every extraction, and on a CPU it does the smaller part of
+        the work.
 
         Args:
             max_gpus: GPUs that the cluster has or may get.

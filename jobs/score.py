@@ -284,10 +284,10 @@ def _refuse_beyond_machine(request: ScoreRequest, attempt: Attempt) -> None:
     show_default=True,
     help="mean, median, max or topk:K over a video's frames.",
 )
-@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True, help="What the model computes in; auto: float16 on a GPU, bfloat16 on a CPU with instructions for it, else float32.")  # fmt: skip
 @click.option("--raw", is_flag=True, help="p_fake as the model gives it, without the bundle's calibration.")
 @pool_options
-@click.option("--estimate", is_flag=True, help="Open the videos, time a sample of their segments, and only say what the run will cost.")  # fmt: skip
+@click.option("--estimate", is_flag=True, help="Open the videos, time a sample of their segments, and only say what the run will cost. Not for pictures.")  # fmt: skip
 @archive_options
 def main(**flags: Any) -> None:
     """Score the videos of SOURCE: a video, a folder, a glob, or a manifest (.csv, .parquet, .jsonl).
