@@ -141,9 +141,12 @@ def _object_store_bytes() -> int:
 def _set_data_context(*, verbose: bool) -> None:
     import ray.data
 
+    from jobs.backpressure import bound_memory
+
     context = ray.data.DataContext.get_current()
     # The default reservation keeps CPUs back for operators that need none: on two CPUs only one extract task would run.
     context.op_resource_reservation_enabled = False
+    bound_memory(context)
     context.target_min_block_size = 1
     # Every task would have a thread that reads the process's memory maps once a second, for a figure nobody looks at.
     context.memory_usage_poll_interval_s = None
