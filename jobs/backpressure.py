@@ -13,14 +13,16 @@ from ray.data._internal.execution.backpressure_policy import (
 )
 
 _PRODUCERS = ("extract_block", "crop_block")
+_SHORT_TASKS = 8
+"""Tasks that may queue on top: of short ones the driver learns the end some tenths of a second later."""
 
 
 class FacesFitIntoMemory(BackpressurePolicy):
     """Begins no further extraction while the faces that wait for a model, or to be written, fill Ray Data's share of memory.
 
     Without its resource reservation (`jobs.runtime`) Ray Data has no bound of its own: where the model is slower than the
-    extraction, faces would fill the object store and then the disks. What has begun is not held up, so no more tasks may
-    queue for a CPU than are running. Only extraction ever waits, so that what it waits for can go on.
+    extraction, faces would fill the object store and then the disks. What has begun is not held up, so few tasks
+    may queue for a CPU. Only extraction ever waits, so that what it waits for can go on.
     """
 
     def can_add_input(self, op: Any) -> bool:
@@ -29,7 +31,7 @@ class FacesFitIntoMemory(BackpressurePolicy):
             return True
         manager = self._resource_manager
         num_slots = manager.get_global_limits().cpu / (op.incremental_resource_usage().cpu or 1.0)
-        if op.num_active_tasks() >= 2 * max(1.0, num_slots):
+        if op.num_active_tasks() >= max(1.0, num_slots) * 2 + _SHORT_TASKS:
             return False
         waiting_bytes = manager.get_mem_op_outputs(op)
         waiting_bytes += sum(manager.get_op_usage(later).object_store_memory for later in _after(op))
