@@ -35,7 +35,9 @@ def run(folder: str, aggregation: Aggregation, threshold: float | None) -> None:
         record = RunRecord.read(out)
         if record is None:
             raise OutputError(f"{folder} holds no run.json: it is not the output of jobs/score.py")
-        model = record.values.get("model")
+        if "model" not in record.values:
+            raise OutputError(f"{folder} holds faces that were not scored: jobs/score.py scores them")
+        model = record.values["model"]
         if not isinstance(model, dict) or not {"model_id", "threshold", "trained"} <= model.keys():
             raise OutputError(f"{folder} holds no scores: it is not the output of jobs/score.py")
         threshold = model["threshold"] if threshold is None else threshold
