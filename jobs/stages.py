@@ -116,7 +116,11 @@ def _listed(address: str, block_rows: int) -> Dataset:
     fs, path = storage.filesystem(address)
     # One task reads it, bit by bit; by default Ray Data would cut each file into two hundred pieces first.
     listed = ray.data.read_parquet(path, filesystem=fs, num_cpus=0.1, override_num_blocks=1)
-    return listed.repartition(target_num_rows_per_block=block_rows)
+    blocks = listed.repartition(target_num_rows_per_block=block_rows)
+    # A task that cuts the list is at work for as long as its blocks are not all taken up: with a CPU each, which Ray Data
+    # gives them and has no option for, the tasks of a long list would leave none for what is to take them up.
+    blocks._logical_plan.dag.ray_remote_args["num_cpus"] = 0
+    return blocks
 
 
 def write(dataset: Dataset, folder: str, *, num_cpus: int) -> dict[str, float]:
