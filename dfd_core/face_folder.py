@@ -34,6 +34,7 @@ _LONGEST_NAME_BYTES = 150
 _BATCH_ROWS = 50_000
 _GROUP_BYTES = 32 << 20
 _FILE_ROWS = 20_000
+_NAMED = ("segment_id", "error_kind", "extracted_at")
 
 
 def refuse_own_columns(manifest: pa.Table) -> None:
@@ -73,8 +74,10 @@ def _videos(db: duckdb.DuckDBPyConnection, manifest: pa.Table) -> Iterator[pa.Ta
 
 def _faces(out: OutputFolder, db: duckdb.DuckDBPyConnection, manifest: pa.Table) -> Iterator[pa.Table]:
     """Yield the faces of the present manifest's segments in the order of the log, a row group at a time."""
-    listed = db.sql("SELECT segment_id FROM listed SEMI JOIN results USING (segment_id)").to_arrow_table()
-    wanted = set(listed.column("segment_id").to_pylist())
+    chosen = db.sql(
+        f"SELECT {', '.join(_NAMED)} FROM results SEMI JOIN listed USING (segment_id)"
+    ).to_arrow_table()
+    wanted = set(zip(*(column.to_pylist() for column in chosen.columns), strict=True))
     row_of = {key: row for row, key in enumerate(manifest.column("plan_key").to_pylist())}
     group: list[pa.Table] = []
     for segment in _segments(out, wanted):
@@ -86,15 +89,15 @@ def _faces(out: OutputFolder, db: duckdb.DuckDBPyConnection, manifest: pa.Table)
         yield pa.concat_tables(group).combine_chunks()
 
 
-def _segments(out: OutputFolder, wanted: set[str]) -> Iterator[pa.Table]:
-    """Yield the `wanted` committed segments that have faces, one row each, each once."""
+def _segments(out: OutputFolder, wanted: set[tuple[object, ...]]) -> Iterator[pa.Table]:
+    """Yield the committed segments that are `wanted` by `_NAMED`, one row each, each once."""
     fs, _ = storage.filesystem(out.results)
     for path in commit_log.data_files(out.checkpoint("segments"), out.results):
         with fs.open_input_file(path) as opened:
-            for batch in pq.ParquetFile(opened).iter_batches(1, columns=["segment_id", "plan_key", "faces"]):
-                segment_id = batch.column("segment_id")[0].as_py()
-                if segment_id in wanted:
-                    wanted.remove(segment_id)
+            for batch in pq.ParquetFile(opened).iter_batches(1, columns=[*_NAMED, "plan_key", "faces"]):
+                named = tuple(batch.column(name)[0].as_py() for name in _NAMED)
+                if named in wanted:
+                    wanted.remove(named)
                     yield pa.Table.from_batches([batch])
 
 

@@ -117,6 +117,18 @@ def test_every_face_is_in_the_table_once_with_the_manifests_columns(tmp_path):
         assert decode(image).shape == (20, 20, 3)
 
 
+def test_of_two_results_of_a_segment_the_table_has_the_one_that_its_video_has(tmp_path):
+    out = folder_of(tmp_path, ["a.mp4"], [[({0: 1}, None)]])
+    late = segment("k0", 0, "png", {}, error="timeout") | {"extracted_at": -1.0}
+    for name in ("0", "z"):  # before and after the others in the log
+        table = to_table([late], SEGMENT_PICTURES)
+        write_table(f"{out.results}/{name}-0.parquet", table)
+        write_table(f"{out.checkpoint('segments')}/{name}.parquet", table.select(["segment_id"]))
+    finish_faces(out)
+    assert pq.read_table(out.videos).column("status").to_pylist() == ["extracted"]
+    assert pq.read_table(out.faces).num_rows == 1
+
+
 def test_a_folder_without_a_face_has_its_tables(tmp_path):
     out = folder_of(tmp_path, ["a.mp4"], [[({}, None)]])
     finish_faces(out)
