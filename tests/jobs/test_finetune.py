@@ -32,6 +32,8 @@ SMALL = [
     1e-3,
     "--batch-size",
     16,
+    "--precision",
+    "float32",  # on a CPU with bfloat16 the card's figures would be of that
 ]
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
