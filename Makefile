@@ -23,7 +23,7 @@ help:
 	@echo "make bench-long  score one long file and the same footage in short ones; kill a run of it (HOURS=)"
 	@echo "make bench-scale  what the job itself costs at 10,000 to 1,000,000 videos, without decoding and without a model (ROWS=)"
 	@echo "make bench-steady  watch the memory and the speed of a long run (COUNT=)"
-	@echo "make bench-parts  what decoding, the sandbox and reading from a bucket cost"
+	@echo "make bench-parts  what decoding, the model, the sandbox and reading from a bucket cost"
 	@echo "make drill-kill  kill scoring runs 30 times and compare what they leave (KILLS=, SEED=)"
 	@echo "make drill-fuzz  damage 2000 copies of the videos in VIDEOS and see each end as a row (MUTANTS=, SEED=)"
 	@echo "make lock   pin every package again (UPGRADE=--upgrade takes newer ones)"
