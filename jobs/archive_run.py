@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from dfd_core import commit_log, manifest, storage, worklist
 from dfd_core.aggregate import Counts
-from dfd_core.config import ExtractConfig, Limits
+from dfd_core.config import ExtractConfig, Limits, identity
 from dfd_core.errors import ERROR_KINDS, DfdError, OutputError, RequestError
 from dfd_core.face_source import FaceSource, commit_plans
 from dfd_core.output import OutputFolder, write_table
@@ -191,7 +191,7 @@ def run_attempt(
     out = OutputFolder(request.out)
     with ExitStack() as stack:
         record = take_folder(stack, out, configuration, overwrite=request.overwrite, model=model)
-        outcome_before = record.values["outcome"] if record.values["attempts"] else None
+        outcome_before = record.values["outcome"] if record.num_derivations else None
         record.begin(videos=num_videos, retried=sorted(request.retry_kinds))
         record.write(out)
         try:
@@ -240,7 +240,10 @@ def take_folder(
     record = RunRecord.read(out)
     if record:
         record.refuse_other(configuration)
-        record.values["configuration"] |= configuration  # with the limits of now
+        record.values |= {
+            "configuration": configuration,
+            "configuration_id": identity(configuration),
+        }  # limits may differ
         return record
     return RunRecord.new(configuration, model)
 
