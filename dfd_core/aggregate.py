@@ -6,6 +6,7 @@ The joins and groupings run in DuckDB, which spills to disk, so the size of the 
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,11 +16,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from dfd_core import commit_log
 from dfd_core.config import Aggregation
+from dfd_core.database import database
 from dfd_core.errors import OutputError
-from dfd_core.output import OutputFolder, dataset, read_table, replace_table
+from dfd_core.output import OutputFolder, dataset, dataset_of_file, read_schema, read_table, replace_table
 from dfd_core.schemas import (
     FACE_VIDEOS,
     FACES,
@@ -34,6 +37,9 @@ from dfd_core.step_clock import STEPS
 
 STATUSES = ("scored", "no_face", "partial", "failed")
 _BATCH_ROWS = 50_000
+_SLICE_ROWS = 500_000
+_FRAME = ["video_id", "frame_index", "p_fake"]
+_SCORES = pa.schema([VIDEOS.field("video_id"), VIDEOS.field("p_fake")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +82,14 @@ def finish(out: OutputFolder, *, aggregation: Aggregation, threshold: float, mod
     Raises:
         OutputError: The log is damaged or incomplete, or the tables cannot be written.
     """
-    with connect(out, SEGMENT_RESULT) as db:
-        manifest = read_table(out.manifest)
-        replace_table(out.faces, _faces(db), FACES)
-        schema = pa.schema([*VIDEOS, *own_columns(manifest)])
-        replace_table(out.videos, _videos(db, manifest, aggregation, threshold, model_id), schema)
+    with connect(out, SEGMENT_RESULT) as db, tempfile.TemporaryDirectory(prefix="dfd-scores-") as folder:
+        scores = os.path.join(folder, "scores.parquet")
+        with pq.ParquetWriter(scores, _SCORES) as writer:
+            replace_table(out.faces, _with_scores(_faces(db), db.cursor(), aggregation, writer), FACES)
+        db.register("scores", ds.dataset(scores))
+        own = read_own_columns(out)
+        schema = pa.schema([*VIDEOS, *own.schema])
+        replace_table(out.videos, _videos(db, own, threshold, model_id), schema)
         return counts(db, out, STATUSES)
 
 
@@ -95,37 +104,25 @@ def connect(out: OutputFolder, results_schema: pa.Schema) -> Iterator[duckdb.Duc
     Raises:
         OutputError: The log is incomplete.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="dfd-finish-") as spill,
-        duckdb.connect(
-            config={"temp_directory": spill, "memory_limit": "2GB", "preserve_insertion_order": False}
-        ) as db,
-    ):
-        db.register("manifest", read_table(out.manifest).select(MANIFEST.names))
+    with database() as db:
+        db.register("manifest", dataset_of_file(out.manifest, MANIFEST))
         db.register("listed", dataset(out.segment_list, SEGMENT))
         plans = commit_log.rows(out.checkpoint("plan"), out.plans, VIDEO_PLAN)
-        _register_once(db, "plans", plans, "plan_key")
+        commit_log.register_once(db, "plans", plans, "plan_key")
         results = commit_log.rows(out.checkpoint("segments"), out.results, results_schema)
-        _register_once(db, "results", results, "segment_id")
+        commit_log.register_once(db, "results", results, "segment_id")
         _refuse_incomplete(db)
         yield db
 
 
-def own_columns(manifest: pa.Table) -> list[pa.Field]:
+def own_columns(manifest: pa.Schema) -> list[pa.Field]:
     """Return the fields of a manifest that are the user's own."""
-    return [field for field in manifest.schema if field.name not in MANIFEST.names]
+    return [field for field in manifest if field.name not in MANIFEST.names]
 
 
-def _register_once(db: duckdb.DuckDBPyConnection, name: str, rows: ds.Dataset, key: str) -> None:
-    """Give `rows` a name in `db`, each `key` once.
-
-    A worker that outlives a killed run can commit a row that the next run does again; `commit_log.ONCE` says which counts.
-    """
-    db.register(name, rows)
-    if _one(db, f"SELECT count(*) - count(DISTINCT {key}) FROM {name}")[0]:
-        db.register(f"{name}_log", rows)
-        db.unregister(name)
-        db.execute(f"CREATE TEMP VIEW {name} AS {commit_log.ONCE[key].format(log=f'{name}_log')}")
+def read_own_columns(out: OutputFolder) -> pa.Table:
+    """Return the user's own columns of the manifest that the run reads, a row a video; no rows if there are none."""
+    return read_table(out.manifest, [field.name for field in own_columns(read_schema(out.manifest))])
 
 
 def _refuse_incomplete(db: duckdb.DuckDBPyConnection) -> None:
@@ -170,25 +167,54 @@ _OF_FRAMES = {
 }
 
 
-def _videos(
+def _with_scores(
+    faces: Iterator[pa.Table],
     db: duckdb.DuckDBPyConnection,
-    manifest: pa.Table,
     aggregation: Aggregation,
-    threshold: float,
-    model_id: str,
+    writer: pq.ParquetWriter,
 ) -> Iterator[pa.Table]:
+    """Pass `faces` on as they are, and write the score of each of their videos.
+
+    The frames of a video become a list, which DuckDB cannot spill to disk; so the faces, which come a video at a time, are
+    taken some hundred thousand at once.
+    """
+    held = FACES.empty_table().select(_FRAME)
+    for table in faces:
+        held = pa.concat_tables([held, table.select(_FRAME)])
+        if held.num_rows >= _SLICE_ROWS:
+            begun = pc.index(held.column("video_id"), held.column("video_id")[-1]).as_py()
+            writer.write_table(_scores(db, held.slice(0, begun), aggregation))
+            held = held.slice(begun)
+        yield table
+    writer.write_table(_scores(db, held, aggregation))
+
+
+def _scores(db: duckdb.DuckDBPyConnection, frames: pa.Table, aggregation: Aggregation) -> pa.Table:
+    """Return a row of `_SCORES` for each video of `frames`."""
     of_frames = _OF_FRAMES[aggregation.kind].format(k=aggregation.k)
+    db.register("frames", frames)
     # The frames are listed in their order before they are averaged: a sum in any order is not the same number twice.
-    scores = """
-        SELECT plan_key, list(p ORDER BY frame_index) AS p FROM (
-            SELECT plan_key, face.frame_index AS frame_index, max(face.p_fake)::DOUBLE AS p
-            FROM (SELECT plan_key, unnest(faces) AS face FROM results SEMI JOIN listed USING (segment_id))
-            GROUP BY ALL)
-        GROUP BY plan_key"""
+    return (
+        db.sql(
+            f"""
+        SELECT video_id, {of_frames}::FLOAT AS p_fake FROM (
+            SELECT video_id, list(p ORDER BY frame_index) AS p FROM (
+                SELECT video_id, frame_index, max(p_fake)::DOUBLE AS p FROM frames GROUP BY ALL)
+            GROUP BY video_id)
+        """
+        )
+        .to_arrow_table()
+        .cast(_SCORES)
+    )
+
+
+def _videos(
+    db: duckdb.DuckDBPyConnection, own: pa.Table, threshold: float, model_id: str
+) -> Iterator[pa.Table]:
     joined = db.sql(
         f"""
-        SELECT videos.*, {of_frames}::FLOAT AS p_fake
-        FROM ({videos_query("scored", num_faces="len(faces)")}) AS videos LEFT JOIN ({scores}) USING (plan_key)
+        SELECT videos.*, p_fake FROM ({videos_query("scored", num_faces="len(faces)")}) AS videos
+               LEFT JOIN scores USING (video_id)
         ORDER BY manifest_row
         """
     )
@@ -199,7 +225,7 @@ def _videos(
         )
         core = core.append_column("verdict", verdict)
         core = core.append_column("model_id", pa.array([model_id] * core.num_rows, pa.string()))
-        yield finish_videos(core, manifest, VIDEOS)
+        yield finish_videos(core, own, VIDEOS)
 
 
 def videos_query(done: str, *, num_faces: str) -> str:
@@ -229,9 +255,9 @@ def videos_query(done: str, *, num_faces: str) -> str:
         FROM joined"""
 
 
-def finish_videos(core: pa.Table, manifest: pa.Table, schema: pa.Schema) -> pa.Table:
+def finish_videos(core: pa.Table, own: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return one batch of `videos/`, of `schema` and the manifest's own columns; a message says how much is missing."""
-    own = manifest.drop_columns(MANIFEST.names).take(core.column("manifest_row"))
+    own = own.take(core.column("manifest_row"))
     columns = {name: core.column(name) for name in core.column_names} | {"error_message": _with_share(core)}
     core = pa.Table.from_arrays([columns[name] for name in schema.names], names=schema.names).cast(schema)
     for field in own.schema:

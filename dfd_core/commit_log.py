@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -21,11 +22,11 @@ from dfd_core import storage
 from dfd_core.errors import OutputError
 from dfd_core.output import parquet_files, write_table
 
-ONCE = {
-    key: f"SELECT DISTINCT ON ({key}) * FROM {{log}} ORDER BY {key}, error_kind IS NOT NULL, {then}"
+_BETTER = {
+    key: f"error_kind IS NOT NULL, {then}"
     for key, then in {"plan_key": "probe_s", "segment_id": "extracted_at"}.items()
 }
-"""The query for every row of a `log` once, by identifier: of two the one without an error, always the same."""
+"""The order of rows with the same identifier: the first one counts, one without an error before others, always the same."""
 
 _PENDING = ".pending.parquet"
 _MOST_FILES = 1000
@@ -148,6 +149,26 @@ def rows(checkpoint: str, data: str, schema: pa.Schema) -> ds.Dataset:
     if not files:
         return ds.dataset(schema.empty_table())
     return ds.dataset(files, schema=schema, filesystem=fs, format="parquet")
+
+
+def register_once(db: duckdb.DuckDBPyConnection, name: str, rows: ds.Dataset, key: str) -> None:
+    """Give `rows` of a log a name in `db`, each `key` once.
+
+    A worker that outlives a killed run can commit a row that the next run does again. Of two rows the one without an error
+    counts, and else always the same one.
+    """
+    db.register(f"{name}_log", rows)
+    twice = f"{name}_twice"
+    db.execute(
+        f"CREATE OR REPLACE TEMP TABLE {twice} AS SELECT {key} FROM {name}_log GROUP BY {key} HAVING count(*) > 1"
+    )
+    once = f"SELECT * FROM {name}_log"
+    if db.table(twice).limit(1).fetchall():  # sorting a log costs more than all the rest
+        once = f"""
+            {once} ANTI JOIN {twice} USING ({key}) UNION ALL (
+                SELECT DISTINCT ON ({key}) * FROM {name}_log SEMI JOIN {twice} USING ({key})
+                ORDER BY {key}, {_BETTER[key]})"""
+    db.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {once}")
 
 
 def data_files(checkpoint: str, data: str) -> list[str]:

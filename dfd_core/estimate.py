@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dfd_core import commit_log
-from dfd_core.output import OutputFolder, dataset, num_bytes, read_table
+from dfd_core.database import database
+from dfd_core.output import OutputFolder, dataset, dataset_of_file, num_bytes
 from dfd_core.schemas import MANIFEST, SEGMENT, SEGMENT_RESULT, VIDEO_PLAN, check
 from dfd_core.step_clock import STEPS
 
@@ -130,13 +131,13 @@ def strata_of(out: OutputFolder, *, most_each: int) -> list[Stratum]:
         out: The output folder; its segments are listed.
         most_each: At most so many segments of each are given.
     """
-    with duckdb.connect() as db:
-        db.register("manifest", read_table(out.manifest).select(MANIFEST.names))
+    with database() as db:
+        db.register("manifest", dataset_of_file(out.manifest, MANIFEST))
         db.register("listed", dataset(out.segment_list, SEGMENT))
-        db.register("plan_log", commit_log.rows(out.checkpoint("plan"), out.plans, VIDEO_PLAN))
+        plans = commit_log.rows(out.checkpoint("plan"), out.plans, VIDEO_PLAN)
+        commit_log.register_once(db, "plans", plans, "plan_key")
         committed = commit_log.committed(out.checkpoint("segments"), "segment_id")
         db.register("committed", pa.table({"segment_id": committed}))
-        db.execute(f"CREATE TEMP VIEW plans AS {commit_log.ONCE['plan_key'].format(log='plan_log')}")
         db.execute(
             """
             CREATE TEMP TABLE open AS
@@ -222,12 +223,13 @@ def _carried_over(
 def spent(out: OutputFolder) -> dict[str, float]:
     """Return what the committed segments have taken: the quantities of an estimate that a run can be held to."""
     cpu_s = " + ".join(f"extract_cpu_seconds.{step}_s" for step in STEPS)
-    with duckdb.connect() as db:
+    with database() as db:
         db.register("listed", dataset(out.segment_list, SEGMENT))
-        db.register("log", commit_log.rows(out.checkpoint("segments"), out.results, SEGMENT_RESULT))
+        results = commit_log.rows(out.checkpoint("segments"), out.results, SEGMENT_RESULT)
+        commit_log.register_once(db, "results", results, "segment_id")
         num_faces, extract_cpu_s = db.sql(
             f"""SELECT coalesce(sum(len(faces)), 0), coalesce(sum({cpu_s}), 0)
-               FROM ({commit_log.ONCE["segment_id"].format(log="log")}) SEMI JOIN listed USING (segment_id)"""
+               FROM results SEMI JOIN listed USING (segment_id)"""
         ).fetchall()[0]
     folders = (out.results, out.checkpoint("segments"), out.faces)
     return {

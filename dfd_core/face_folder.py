@@ -43,7 +43,7 @@ def refuse_own_columns(manifest: pa.Table) -> None:
     Raises:
         ManifestError: One has.
     """
-    taken = sorted(set(FACE_IMAGES.names) & {own.name for own in own_columns(manifest)})
+    taken = sorted(set(FACE_IMAGES.names) & {own.name for own in own_columns(manifest.schema)})
     if taken:
         raise ManifestError(
             f"The manifest's columns {', '.join(taken)} have names that faces/ uses; rename them"
@@ -59,17 +59,21 @@ def finish_faces(out: OutputFolder) -> Counts:
     without_pictures = pa.schema([field for field in SEGMENT_PICTURES if field.name != "faces"])
     with connect(out, without_pictures) as db:
         manifest = read_table(out.manifest)
-        own = own_columns(manifest)
+        own = own_columns(manifest.schema)
         faces = _faces(out, db, manifest)
         replace_table(out.faces, faces, pa.schema([*FACE_IMAGES, *own]), rows_per_file=_FILE_ROWS)
-        replace_table(out.videos, _videos(db, manifest), pa.schema([*FACE_VIDEOS, *own]))
+        replace_table(
+            out.videos,
+            _videos(db, manifest.select([field.name for field in own])),
+            pa.schema([*FACE_VIDEOS, *own]),
+        )
         return counts(db, out, STATUSES)
 
 
-def _videos(db: duckdb.DuckDBPyConnection, manifest: pa.Table) -> Iterator[pa.Table]:
+def _videos(db: duckdb.DuckDBPyConnection, own: pa.Table) -> Iterator[pa.Table]:
     joined = db.sql(f"{videos_query('extracted', num_faces='num_faces')} ORDER BY manifest_row")
     for batch in joined.to_arrow_reader(_BATCH_ROWS):
-        yield finish_videos(pa.Table.from_batches([batch]), manifest, FACE_VIDEOS)
+        yield finish_videos(pa.Table.from_batches([batch]), own, FACE_VIDEOS)
 
 
 def _faces(out: OutputFolder, db: duckdb.DuckDBPyConnection, manifest: pa.Table) -> Iterator[pa.Table]:

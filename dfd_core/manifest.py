@@ -11,11 +11,13 @@ import os
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
+from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
@@ -35,6 +37,7 @@ _RESERVED = frozenset([*MANIFEST.names, *VIDEOS.names]) - {"video_id", "uri"}
 _NAMED_ROWS = 5
 _MOST_CELL_CHARACTERS = 1 << 24
 _ROWS_AT_ONCE = 1 << 16
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +219,7 @@ def _from_files(
         seen = f" ({sum(skipped.values())} other files)" if skipped else ""
         left = f"; {len(unlisted)} not listed, the first: {unlisted[0]}" if unlisted else ""
         raise ManifestError(f"No video is at the source {storage.as_text(source)!r}{seen}{left}")
-    _refuse_duplicates([file.video_id for file in files])
+    _refuse_duplicates(pa.chunked_array([[file.video_id for file in files]], pa.string()))
     return Source(_manifest_table(files, {}), skipped or Counter(), unlisted)
 
 
@@ -231,25 +234,36 @@ def _from_manifest(source: str, path: str) -> Source:
         raise ManifestError("The manifest has no rows")
     refuse_reserved(given.column_names)
     folder = _manifest_folder(source)
-    uris = _texts(given, "uri")
-    refuse_rows([row for row, uri in enumerate(uris) if not uri], "has no uri")
-    refuse_rows([row for row, uri in enumerate(uris) if "\0" in uri], "has a null byte in its uri")
+    _refuse_uris(given, lambda uri: not uri, "has no uri")
+    _refuse_uris(given, lambda uri: "\0" in uri, "has a null byte in its uri")
     if not storage.can_join(folder, "?"):
-        below = [row for row, uri in enumerate(uris) if "?" in uri and not _stands_alone(uri)]
-        refuse_rows(below, "has a '?' in its uri, where the options of an address would begin")
-    addresses = [_address(uri, folder) for uri in uris]
-    refuse_rows(
-        [row for row, address in enumerate(addresses) if storage.has_credentials(address)],
-        "has credentials in its uri",
+        _refuse_uris(
+            given,
+            lambda uri: "?" in uri and not _stands_alone(uri),
+            "has a '?' in its uri, where the options of an address would begin",
+        )
+    _refuse_uris(
+        given, lambda uri: storage.has_credentials(_address(uri, folder)), "has credentials in its uri"
     )
     given = with_text_labels(given)
-    given_ids = _texts(given, "video_id") if "video_id" in given.column_names else [""] * len(uris)
-    ids = [chosen or _default_id(uri, folder) for chosen, uri in zip(given_ids, uris, strict=True)]
+    ids = _ids(given, folder)
     _refuse_duplicates(ids)
     own = {name: given.column(name) for name in given.column_names if name not in ("uri", "video_id")}
     _refuse_unstorable(own)
-    files = [_manifest_file(address, video_id) for address, video_id in zip(addresses, ids, strict=True)]
+    rows = zip(_texts(given, "uri"), _values(ids), strict=True)
+    files = (_manifest_file(_address(uri, folder), video_id) for uri, video_id in rows)
     return Source(_manifest_table(files, own), Counter())
+
+
+def _refuse_uris(given: pa.Table, is_at_fault: Callable[[str], bool], fault: str) -> None:
+    refuse_rows([row for row, uri in enumerate(_texts(given, "uri")) if is_at_fault(uri)], fault)
+
+
+def _ids(given: pa.Table, folder: str) -> pa.ChunkedArray:
+    """Return the `video_id` of every row: its own, or what its uri says."""
+    chosen = _texts(given, "video_id") if "video_id" in given.column_names else repeat("", given.num_rows)
+    ids = (own or _default_id(uri, folder) for own, uri in zip(chosen, _texts(given, "uri"), strict=True))
+    return pa.chunked_array((pa.array(part, pa.string()) for part in _parts(ids)), pa.string())
 
 
 def _manifest_folder(source: str) -> str:
@@ -283,7 +297,7 @@ def _csv(text: str) -> pa.Table:
             [(name or f"Unnamed: {place}", pa.large_string()) for place, name in enumerate(header)]
         )
         batches, too_long, num_rows = [], [], 0
-        while part := list(islice(rows, _ROWS_AT_ONCE)):
+        for part in _parts(rows):
             too_long += [num_rows + row for row, cells in enumerate(part) if len(cells) > len(header)]
             num_rows += len(part)
             if not too_long:
@@ -335,12 +349,24 @@ def _refuse_unstorable(own: dict[str, pa.ChunkedArray]) -> None:
             ) from error
 
 
-def _texts(given: pa.Table, name: str) -> list[str]:
+def _texts(given: pa.Table, name: str) -> Iterator[str]:
+    """Yield the values of a column as text, empty for null: of a long one there is never a list."""
     try:
-        values = given.column(name).cast(pa.string()).to_pylist()
+        texts = given.column(name).cast(pa.string())
     except pa.ArrowException as error:
         raise ManifestError(f"Expected text in the manifest's column {name!r}") from error
-    return [value or "" for value in values]
+    return (value or "" for value in _values(texts))
+
+
+def _values(column: pa.ChunkedArray) -> Iterator[Any]:
+    for start in range(0, len(column), _ROWS_AT_ONCE):
+        yield from column.slice(start, _ROWS_AT_ONCE).to_pylist()
+
+
+def _parts(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    rest = iter(items)
+    while part := list(islice(rest, _ROWS_AT_ONCE)):
+        yield part
 
 
 def _default_id(uri: str, folder: str) -> str:
@@ -392,7 +418,7 @@ def with_text_labels(given: pa.Table, *, of: str = "the manifest") -> pa.Table:
     """
     for name in ("label", "group"):
         if name in given.column_names:
-            texts = _texts(given, name)
+            texts = list(_texts(given, name))
             if name == "label":
                 wrong = [row for row, label in enumerate(texts) if label and label not in LABELS]
                 refuse_rows(wrong, f"has a label other than {' or '.join(LABELS)}", of=of)
@@ -401,9 +427,13 @@ def with_text_labels(given: pa.Table, *, of: str = "the manifest") -> pa.Table:
     return given
 
 
-def _refuse_duplicates(video_ids: Sequence[str]) -> None:
-    repeated = {video_id for video_id, count in Counter(video_ids).items() if count > 1}
-    refuse_rows([row for row, video_id in enumerate(video_ids) if video_id in repeated], "repeats a video_id")
+def _refuse_duplicates(video_ids: pa.ChunkedArray) -> None:
+    if pc.count_distinct(video_ids).as_py() == len(video_ids):
+        return
+    repeated = {video_id for video_id, count in Counter(_values(video_ids)).items() if count > 1}
+    refuse_rows(
+        [row for row, video_id in enumerate(_values(video_ids)) if video_id in repeated], "repeats a video_id"
+    )
 
 
 def refuse_rows(rows: Sequence[int], fault: str, *, of: str = "the manifest") -> None:
@@ -414,20 +444,28 @@ def refuse_rows(rows: Sequence[int], fault: str, *, of: str = "the manifest") ->
         raise ManifestError(f"A row of {of} {fault}: row {named}{more}")
 
 
-def _manifest_table(files: Sequence[_File], own: dict[str, pa.ChunkedArray]) -> pa.Table:
-    columns = {
-        "manifest_row": range(len(files)),
-        "video_id": [file.video_id for file in files],
-        "uri": [file.uri for file in files],
-        "plan_key": [_plan_key(file) for file in files],
-        "size_bytes": [file.size_bytes for file in files],
-        "modified_ns": [file.modified_ns for file in files],
-    }
-    core = [pa.array(columns[field.name], type=field.type) for field in MANIFEST]
+def _manifest_table(files: Iterable[_File], own: dict[str, pa.ChunkedArray]) -> pa.Table:
+    core = pa.concat_tables(_core_tables(files)).combine_chunks()
     fields = [pa.field(name, pa.string() if pa.types.is_null(v.type) else v.type) for name, v in own.items()]
     values = [v.cast(pa.string()) if pa.types.is_null(v.type) else v for v in own.values()]
     schema = pa.schema([*MANIFEST, *fields])
-    return check(pa.Table.from_arrays([*core, *values], schema=schema), schema)
+    return check(pa.Table.from_arrays([*core.columns, *values], schema=schema), schema)
+
+
+def _core_tables(files: Iterable[_File]) -> Iterator[pa.Table]:
+    """Yield MANIFEST of `files`, some ten thousand at a time."""
+    start = 0
+    for part in _parts(files):
+        columns = {
+            "manifest_row": range(start, start + len(part)),
+            "video_id": [file.video_id for file in part],
+            "uri": [file.uri for file in part],
+            "plan_key": [_plan_key(file) for file in part],
+            "size_bytes": [file.size_bytes for file in part],
+            "modified_ns": [file.modified_ns for file in part],
+        }
+        yield pa.table(columns, schema=MANIFEST)
+        start += len(part)
 
 
 def _plan_key(file: _File) -> str:

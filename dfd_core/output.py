@@ -5,7 +5,7 @@ from __future__ import annotations
 import _thread
 import os
 import posixpath
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -189,15 +189,39 @@ def dataset(folder: str, schema: pa.Schema) -> ds.Dataset:
     return ds.dataset(files, schema=schema, filesystem=fs, format="parquet")
 
 
-def read_table(address: str) -> pa.Table:
-    """Return the one Parquet file at `address`.
+def dataset_of_file(address: str, schema: pa.Schema) -> ds.Dataset:
+    """Return the columns `schema` of the one Parquet file at `address`, unread.
+
+    Raises:
+        OutputError: It is not there or cannot be read.
+    """
+    read_schema(address)
+    fs, path = storage.filesystem(address)
+    return ds.dataset([path], schema=schema, filesystem=fs, format="parquet")
+
+
+def read_schema(address: str) -> pa.Schema:
+    """Return the schema of the one Parquet file at `address`.
 
     Raises:
         OutputError: It is not there or cannot be read.
     """
     fs, path = storage.filesystem(address)
     try:
-        return pq.read_table(path, filesystem=fs, partitioning=None)
+        return pq.read_schema(path, filesystem=fs)
+    except (OSError, pa.ArrowException) as error:
+        raise OutputError(f"{address} cannot be read: {storage.one_line(error)}") from error
+
+
+def read_table(address: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the one Parquet file at `address`, or those `columns` of it.
+
+    Raises:
+        OutputError: It is not there or cannot be read.
+    """
+    fs, path = storage.filesystem(address)
+    try:
+        return pq.read_table(path, columns=columns, filesystem=fs, partitioning=None)
     except (OSError, pa.ArrowException) as error:
         raise OutputError(f"{address} cannot be read: {storage.one_line(error)}") from error
 

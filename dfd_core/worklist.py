@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dfd_core import commit_log, storage
-from dfd_core.output import OutputFolder, dataset, read_table, replace_table, write_table
+from dfd_core.database import database
+from dfd_core.output import OutputFolder, dataset, dataset_of_file, read_table, replace_table, write_table
 from dfd_core.schemas import ATTEMPTS, FACE_RUN, MANIFEST, REQUEST, SEGMENT, VIDEO_PLAN, VIDEOS, to_table
 
 _LARGEST_BLOCK_ROWS = 256
@@ -122,7 +123,7 @@ def write_manifest(out: OutputFolder, table: pa.Table) -> None:
 
 def unplanned(out: OutputFolder) -> pa.Table:
     """Return the videos (REQUEST) of the manifest that have no committed plan."""
-    videos = read_table(out.manifest).select(REQUEST.names)
+    videos = read_table(out.manifest, REQUEST.names)
     planned = commit_log.committed(out.checkpoint("plan"), "plan_key")
     return videos.filter(pc.invert(pc.is_in(videos.column("plan_key"), value_set=planned)))
 
@@ -140,11 +141,10 @@ def list_segments(out: OutputFolder, *, num_cpus: int, runs: pa.Table | None = N
         runs: Where the pictures of the segments are (`face_source.RUNS`), if the source is pictures. They are then
             listed in the order in which they are stored, as FACE_RUN, and one task takes more of them.
     """
-    with duckdb.connect(config={"preserve_insertion_order": False}) as db:
-        db.register("manifest", read_table(out.manifest).select(MANIFEST.names))
+    with database() as db:
+        db.register("manifest", dataset_of_file(out.manifest, MANIFEST))
         plans = commit_log.rows(out.checkpoint("plan"), out.plans, VIDEO_PLAN)
-        db.register("plan_log", plans)
-        db.execute(f"CREATE TEMP VIEW plans AS {commit_log.ONCE['plan_key'].format(log='plan_log')}")
+        commit_log.register_once(db, "plans", plans, "plan_key")
         db.register(
             "committed",
             pa.table({"segment_id": commit_log.committed(out.checkpoint("segments"), "segment_id")}),

@@ -95,14 +95,16 @@ class Attempt:
         LOG.info("Opening %s videos", f"{videos.num_rows:,}")
         with EarlyPlan(self.out, config, videos) if is_local(self.request.address) else nullcontext():
             self.cluster.start()
-        left = worklist.unplanned(self.out)
-        if not left.num_rows:
+        videos = worklist.unplanned(self.out)
+        num_videos = videos.num_rows
+        if not num_videos:
             return
-        write_table(self.out.open_videos, left)
+        write_table(self.out.open_videos, videos)
+        del videos  # the tasks read the file
         from jobs import stages
 
         num_cpus = self.cluster.num_cpus
-        dataset = stages.build_plan(self.out, config, num_videos=left.num_rows, num_cpus=num_cpus)
+        dataset = stages.build_plan(self.out, config, num_videos=num_videos, num_cpus=num_cpus)
         stages.write(dataset, self.out.plans, num_cpus=num_cpus)
         commit_log.compact(self.out.checkpoint("plan"), self.out.plans, VIDEO_PLAN)
 

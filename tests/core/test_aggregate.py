@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dfd_core import worklist
+from dfd_core import aggregate, worklist
 from dfd_core.aggregate import finish
 from dfd_core.config import Aggregation
 from dfd_core.errors import OutputError
@@ -107,8 +107,13 @@ REFERENCE = {
 }
 
 
+@pytest.mark.parametrize("slice_rows", [1, 50, 10_000])
 @pytest.mark.parametrize("aggregation", REFERENCE)
-def test_a_video_is_the_aggregate_of_its_frames_and_a_frame_its_highest_face(tmp_path, aggregation):
+def test_a_video_is_the_aggregate_of_its_frames_and_a_frame_its_highest_face(
+    tmp_path, aggregation, slice_rows, monkeypatch
+):
+    monkeypatch.setattr(aggregate, "_SLICE_ROWS", slice_rows)
+    monkeypatch.setattr(aggregate, "_BATCH_ROWS", 20)
     random = np.random.default_rng(3)
     scores = {
         key: {
