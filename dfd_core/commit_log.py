@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
@@ -30,7 +30,8 @@ _BETTER = {
 
 _PENDING = ".pending.parquet"
 _MOST_FILES = 1000
-_MERGED_BYTES = 256 << 20
+_FILES_AT_ONCE = 200
+_GROUP_BYTES, _FILE_BYTES = 16 << 20, 256 << 20
 _DELETING_THREADS = 16
 
 
@@ -81,15 +82,9 @@ def compact(checkpoint: str, data: str, schema: pa.Schema, *, most_files: int = 
     name = f"merged_{uuid.uuid4().hex}"
     ids: list[pa.ChunkedArray] = []
     try:
-        merged = ds.dataset(files, schema=schema, filesystem=fs, format="parquet")
-        for number, part in enumerate(_large_tables(merged)):
-            pq.write_table(
-                part,
-                posixpath.join(folder, f"{name}-{number:05d}.parquet"),
-                filesystem=fs,
-                compression="zstd",
-            )
-            ids.append(part.column(0))
+        groups = _row_groups(_batches(fs, files, schema))
+        for group in _write_files(fs, posixpath.join(folder, name), groups, schema):
+            ids.append(group.column(0))
         column = schema.field(0)
         chunks = [chunk for array in ids for chunk in array.chunks]
         write_table(
@@ -104,18 +99,43 @@ def compact(checkpoint: str, data: str, schema: pa.Schema, *, most_files: int = 
     return len(commits)
 
 
-def _large_tables(rows: ds.Dataset) -> Iterator[pa.Table]:
-    """Yield `rows` in tables of some hundred megabytes, the last one less."""
+def _batches(fs: pafs.FileSystem, files: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of `files`; a dataset keeps what it learned of each of its files, so that no large one is made."""
+    for start in range(0, len(files), _FILES_AT_ONCE):
+        part = files[start : start + _FILES_AT_ONCE]
+        yield from ds.dataset(part, schema=schema, filesystem=fs, format="parquet").to_batches()
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Yield the rows of `batches` in tables of some megabytes, the last one less."""
     held: list[pa.RecordBatch] = []
     held_bytes = 0
-    for batch in rows.to_batches():
+    for batch in batches:
         held.append(batch)
         held_bytes += batch.nbytes
-        if held_bytes >= _MERGED_BYTES:
-            yield pa.Table.from_batches(held)
+        if held_bytes >= _GROUP_BYTES:
+            yield pa.Table.from_batches(held).combine_chunks()  # small batches take more than their rows
             held, held_bytes = [], 0
     if held:
-        yield pa.Table.from_batches(held)
+        yield pa.Table.from_batches(held).combine_chunks()
+
+
+def _write_files(
+    fs: pafs.FileSystem, stem: str, groups: Iterable[pa.Table], schema: pa.Schema
+) -> Iterator[pa.Table]:
+    """Write `groups` to `STEM-00000.parquet` and so on, files of some hundred megabytes unpacked; yield each as written."""
+    number, groups = 0, iter(groups)
+    group = next(groups, None)
+    while group is not None:
+        in_file = 0
+        file = f"{stem}-{number:05d}.parquet"
+        with pq.ParquetWriter(file, schema, filesystem=fs, compression="zstd") as writer:
+            while group is not None and in_file < _FILE_BYTES:
+                writer.write_table(group)
+                in_file += group.nbytes
+                yield group
+                group = next(groups, None)
+        number += 1
 
 
 def _delete(fs: pafs.FileSystem, files: Sequence[str]) -> None:
@@ -228,7 +248,7 @@ def _ids(fs: pafs.FileSystem, files: list[str], id_column: str) -> pa.Array:
         return pa.array([], pa.string())
     schema = pa.schema([(id_column, pa.string())])
     try:
-        table = ds.dataset(files, schema=schema, filesystem=fs, format="parquet").to_table()
+        table = pa.Table.from_batches(_batches(fs, files, schema), schema)
     except (OSError, pa.ArrowException) as error:
         raise OutputError(f"The log is damaged: {storage.one_line(error)}") from error
     return table.column(id_column).combine_chunks()

@@ -1,4 +1,5 @@
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dfd_core import commit_log
@@ -92,7 +93,19 @@ def test_many_files_become_few_with_the_same_rows(log):
     refuse(log)
 
 
-@pytest.mark.parametrize("step", range(1, 9))
+def test_many_rows_are_merged_into_several_files_of_several_row_groups(log, monkeypatch):
+    monkeypatch.setattr(commit_log, "_FILES_AT_ONCE", 2)
+    monkeypatch.setattr(commit_log, "_GROUP_BYTES", 1)
+    monkeypatch.setattr(commit_log, "_FILE_BYTES", 60)
+    before = rows_of(log)
+    assert compact(log, 2) == 3
+    files = [pq.ParquetFile(path) for path in sorted(log[1].iterdir())]
+    assert [file.num_row_groups for file in files] == [2, 1]
+    assert rows_of(log) == before
+    refuse(log)
+
+
+@pytest.mark.parametrize("step", range(1, 10))
 def test_a_merge_that_is_cut_off_at_any_step_loses_nothing(log, monkeypatch, step):
     before = rows_of(log)
     taken = []
@@ -106,7 +119,7 @@ def test_a_merge_that_is_cut_off_at_any_step_loses_nothing(log, monkeypatch, ste
 
         return run
 
-    monkeypatch.setattr(commit_log.pq, "write_table", counted(commit_log.pq.write_table))
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", counted(pq.ParquetWriter.write_table))
     monkeypatch.setattr(commit_log, "write_table", counted(commit_log.write_table))
     monkeypatch.setattr(
         commit_log, "_delete", lambda fs, files: [counted(fs.delete_file)(file) for file in files]
