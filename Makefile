@@ -67,7 +67,7 @@ bench-long: $(BENCH_NEEDS)
 	@$(PY) -m benchmarks.long_video $(BENCH_VIDEOS) --hours $(or $(HOURS),2) --kill
 
 bench-scale: $(INSTALLED)
-	@$(PY) -m benchmarks.scale --rows $(or $(ROWS),10000,100000,1000000)
+	@$(PY) -m benchmarks.scale $(if $(ROWS),--rows $(ROWS))
 
 bench-steady: $(BENCH_NEEDS)
 	@$(PY) -m benchmarks.steady_run $(BENCH_VIDEOS) --videos $(or $(COUNT),500)

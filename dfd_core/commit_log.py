@@ -22,11 +22,8 @@ from dfd_core import storage
 from dfd_core.errors import OutputError
 from dfd_core.output import parquet_files, write_table
 
-_BETTER = {
-    key: f"error_kind IS NOT NULL, {then}"
-    for key, then in {"plan_key": "probe_s", "segment_id": "extracted_at"}.items()
-}
-"""The order of rows with the same identifier: the first one counts, one without an error before others, always the same."""
+_THEN = {"plan_key": "probe_s", "segment_id": "extracted_at"}
+"""Of two rows with the same identifier and both with an error, or both without: the one with less of this counts."""
 
 _PENDING = ".pending.parquet"
 _MOST_FILES = 1000
@@ -187,8 +184,19 @@ def register_once(db: duckdb.DuckDBPyConnection, name: str, rows: ds.Dataset, ke
         once = f"""
             {once} ANTI JOIN {twice} USING ({key}) UNION ALL (
                 SELECT DISTINCT ON ({key}) * FROM {name}_log SEMI JOIN {twice} USING ({key})
-                ORDER BY {key}, {_BETTER[key]})"""
+                ORDER BY {key}, error_kind IS NOT NULL, {_THEN[key]})"""
     db.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {once}")
+
+
+def each_once(rows: pa.Table, key: str) -> pa.Table:
+    """Return `rows` of a log, each `key` once, by the rule of `register_once`; the order is another if any is there twice."""
+    if pc.count_distinct(rows.column(key)).as_py() == rows.num_rows:
+        return rows
+    rows = rows.append_column("is_error", pc.is_valid(rows.column("error_kind")))
+    rows = rows.sort_by([(key, "ascending"), ("is_error", "ascending"), (_THEN[key], "ascending")])
+    keys = rows.column(key).combine_chunks()
+    is_first = pc.not_equal(keys[1:], keys[:-1])
+    return rows.filter(pa.concat_arrays([pa.array([True]), is_first])).drop_columns("is_error")
 
 
 def data_files(checkpoint: str, data: str) -> list[str]:

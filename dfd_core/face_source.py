@@ -28,7 +28,16 @@ from dfd_core.face_images import FaceColumns
 from dfd_core.manifest import refuse_reserved, refuse_rows, with_text_labels
 from dfd_core.output import OutputFolder, read_table
 from dfd_core.run_record import RunRecord
-from dfd_core.schemas import FACE_IMAGES, FACE_RUN, MANIFEST, SEGMENT, SEGMENT_RANGE, VIDEO_PLAN, check
+from dfd_core.schemas import (
+    FACE_IMAGES,
+    FACE_RUN,
+    MANIFEST,
+    SEGMENT,
+    SEGMENT_PICTURES,
+    SEGMENT_RANGE,
+    VIDEO_PLAN,
+    check,
+)
 
 JOB = "extract_faces"
 """What `run.json` of a folder of faces names as its job."""
@@ -44,6 +53,7 @@ RUNS = pa.schema(
 """Where the pictures of a segment are: `position` is the segment's in its video, `group_rows` the size of the largest row
 group of its file."""
 
+_OF_SEGMENT = ["segment_id", "plan_key", "num_frames", "error_kind", "extracted_at"]
 _OF_FACE = frozenset(FACE_IMAGES.names) - {"video_id", "image"}
 _LONGEST_RUN = 512
 _TABLE = "the table of pictures"
@@ -161,13 +171,14 @@ def _bare_plans(folder: OutputFolder, keys: pa.ChunkedArray) -> pa.Table:
     for batch in log.to_batches(filter=pc.field("plan_key").isin(keys.combine_chunks()), batch_size=1024):
         plans = pa.Table.from_batches([batch])
         at = plans.schema.get_field_index
-        plans = plans.set_column(
-            at("segments"), VIDEO_PLAN.field("segments"), _without_frames(plans["segments"])
+        parts.append(
+            plans.set_column(at("segments"), VIDEO_PLAN.field("segments"), _without_frames(plans["segments"]))
         )
-        for name in ("probe_s", "probe_cpu_s"):
-            plans = plans.set_column(at(name), VIDEO_PLAN.field(name), pa.array(np.zeros(plans.num_rows)))
-        parts.append(plans)
-    return _each_once(pa.concat_tables(parts), ["plan_key"])
+    plans = commit_log.each_once(pa.concat_tables(parts), "plan_key")
+    for name in ("probe_s", "probe_cpu_s"):
+        column = pa.array(np.zeros(plans.num_rows))
+        plans = plans.set_column(plans.schema.get_field_index(name), VIDEO_PLAN.field(name), column)
+    return plans
 
 
 def _without_frames(segments: pa.ChunkedArray) -> pa.Array:
@@ -187,32 +198,30 @@ def _lists(lengths: npt.NDArray[np.int64], values: pa.Array, kind: pa.DataType) 
     return pa.ListArray.from_arrays(offsets, values, type=kind)
 
 
-def _each_once(table: pa.Table, names: list[str]) -> pa.Table:
-    repeated = table.select(names).to_pandas().duplicated()
-    return table.filter(pa.array(~repeated.to_numpy())) if repeated.any() else table
-
-
 def _runs_of_log(folder: OutputFolder) -> pa.Table:
     """Return where the committed segments of a folder of faces are, each once."""
     fs, _ = storage.filesystem(folder.results)
-    parts = [RUNS.empty_table()]
+    columns = pa.schema([SEGMENT_PICTURES.field(name) for name in _OF_SEGMENT])
+    schema = pa.schema([*columns, ("table", pa.string()), ("first_row", pa.int64())])
+    parts = [schema.empty_table()]
     for path in commit_log.data_files(folder.checkpoint("segments"), folder.results):
-        rows = pq.read_table(
-            path, filesystem=fs, columns=["segment_id", "plan_key", "num_frames"], partitioning=None
-        )
-        position = [int(name.rpartition("-")[2]) for name in rows.column("segment_id").to_pylist()]
-        columns = {
-            "plan_key": rows.column("plan_key"),
-            "position": position,
-            "table": [_absolute(storage.join(folder.results, path.rpartition("/")[2]))] * len(position),
-            "first_row": np.arange(len(position)),
-            "num_rows": np.ones(len(position), np.int32),
-            "first_position": np.zeros(len(position), np.int64),
-            "num_frames": rows.column("num_frames"),
-            "group_rows": np.ones(len(position), np.int64),
-        }
-        parts.append(pa.table(columns).cast(RUNS))
-    return _each_once(pa.concat_tables(parts), ["plan_key", "position"])
+        rows = pq.read_table(path, filesystem=fs, columns=_OF_SEGMENT, partitioning=None)
+        table = _absolute(storage.join(folder.results, path.rpartition("/")[2]))
+        rows = rows.append_column("table", pa.array([table] * rows.num_rows))
+        rows = rows.append_column("first_row", pa.array(np.arange(rows.num_rows)))
+        parts.append(rows.cast(schema))
+    rows = commit_log.each_once(pa.concat_tables(parts), "segment_id")
+    found = {
+        "plan_key": rows.column("plan_key"),
+        "position": [int(name.rpartition("-")[2]) for name in rows.column("segment_id").to_pylist()],
+        "table": rows.column("table"),
+        "first_row": rows.column("first_row"),
+        "num_rows": np.ones(rows.num_rows, np.int32),
+        "first_position": np.zeros(rows.num_rows, np.int64),
+        "num_frames": rows.column("num_frames"),
+        "group_rows": np.ones(rows.num_rows, np.int64),
+    }
+    return pa.table(found).cast(RUNS)
 
 
 # --- tables made elsewhere ----------------------------------------------------------------------------------------

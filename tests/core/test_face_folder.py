@@ -17,7 +17,9 @@ from dfd_core.face_folder import (
     write_png_tree,
 )
 from dfd_core.face_images import decode, encode
+from dfd_core.face_source import JOB, read_face_source
 from dfd_core.output import OutputFolder, write_table
+from dfd_core.run_record import RunRecord
 from dfd_core.schemas import FACE_IMAGES, FACE_VIDEOS, MANIFEST, SEGMENT_PICTURES, VIDEO_PLAN, to_table
 from tests.core.test_aggregate import plan_row, result_row
 from tests.labelled_pictures import picture
@@ -117,7 +119,7 @@ def test_every_face_is_in_the_table_once_with_the_manifests_columns(tmp_path):
         assert decode(image).shape == (20, 20, 3)
 
 
-def test_of_two_results_of_a_segment_the_table_has_the_one_that_its_video_has(tmp_path):
+def test_of_two_results_of_a_segment_the_table_and_who_scores_it_have_the_one_that_its_video_has(tmp_path):
     out = folder_of(tmp_path, ["a.mp4"], [[({0: 1}, None)]])
     late = segment("k0", 0, "png", {}, error="timeout") | {"extracted_at": -1.0}
     for name in ("0", "z"):  # before and after the others in the log
@@ -127,6 +129,15 @@ def test_of_two_results_of_a_segment_the_table_has_the_one_that_its_video_has(tm
     finish_faces(out)
     assert pq.read_table(out.videos).column("status").to_pylist() == ["extracted"]
     assert pq.read_table(out.faces).num_rows == 1
+    refused = to_table([plan_row("k0", 0, "timeout")], VIDEO_PLAN)
+    for name in ("0", "z"):
+        write_table(f"{out.plans}/{name}-0.parquet", refused)
+        write_table(f"{out.checkpoint('plan')}/{name}.parquet", refused.select(["plan_key"]))
+    made_with = {"job": JOB, "margin": 0.0, "image_format": "png", "sampling": "interval:1"}
+    RunRecord.new(made_with, None).write(out)
+    source = read_face_source(str(tmp_path))
+    assert source.plans.column("error_kind").to_pylist() == [None]
+    assert source.runs.column("num_frames").to_pylist() == [1]
 
 
 def test_a_folder_without_a_face_has_its_tables(tmp_path):
