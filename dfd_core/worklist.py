@@ -17,8 +17,8 @@ from dfd_core.output import OutputFolder, dataset, dataset_of_file, read_table, 
 from dfd_core.schemas import ATTEMPTS, FACE_RUN, MANIFEST, REQUEST, SEGMENT, VIDEO_PLAN, VIDEOS, to_table
 
 _LARGEST_BLOCK_ROWS = 256
-_BLOCK_FOOTAGE_S, _BLOCK_FOOTAGE_OF_MANY_S = 600.0, 1200.0
-_MANY_SEGMENTS = 100_000
+_LEAST_BLOCK_FOOTAGE_S, _MOST_BLOCK_FOOTAGE_S = 600.0, 3600.0
+_BLOCKS_OF_A_RUN = 1000
 _BLOCKS_PER_CPU = 8
 _BLOCK_PICTURES = 512
 _READS_OF_A_GROUP = 32
@@ -177,11 +177,11 @@ _TOTALS = """
 
 
 def _segments_of_footage(num_segments: int, footage_s: float) -> int:
-    """Return how many segments a task takes at most: some minutes of video, which is what a lost task costs."""
+    """Return how many segments a task takes at most: a thousandth of the footage, which is what a lost task costs."""
     if footage_s <= 0:
         return _LARGEST_BLOCK_ROWS
     # Each block costs the driver some milliseconds, which with many of them is what limits the size of a cluster.
-    block_s = _BLOCK_FOOTAGE_S if num_segments <= _MANY_SEGMENTS else _BLOCK_FOOTAGE_OF_MANY_S
+    block_s = min(max(footage_s / _BLOCKS_OF_A_RUN, _LEAST_BLOCK_FOOTAGE_S), _MOST_BLOCK_FOOTAGE_S)
     return max(1, min(_LARGEST_BLOCK_ROWS, int(block_s * num_segments / footage_s)))
 
 

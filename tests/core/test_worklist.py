@@ -64,10 +64,21 @@ def test_the_list_has_every_segment_once_and_the_long_ones_are_dealt_out(out):
 
 
 @pytest.mark.parametrize(
-    ("segments", "cpus", "rows"), [(1, 64, 1), (45, 2, 2), (100_000, 2, 60), (100_001, 2, 120), (100, 64, 1)]
+    ("segments", "cpus", "duration_s", "rows"),
+    [
+        (1, 64, 10.0, 1),
+        (45, 2, 10.0, 2),
+        (100, 64, 10.0, 1),
+        (60_000, 2, 10.0, 60),  # ten minutes
+        (90_000, 2, 10.0, 90),  # a thousandth
+        (90_000, 2, 60.0, 60),  # an hour
+        (90_000, 64, 10.0, 90),
+        (90_000, 640, 10.0, 17),  # eight for each CPU
+        (90_000, 2, 0.1, 256),
+    ],
 )
-def test_blocks_are_small_enough_to_share_and_to_lose(out, segments, cpus, rows):
-    with_durations(out, {f"k{n}": 10.0 for n in range(segments)})
+def test_blocks_are_small_enough_to_share_and_to_lose(out, segments, cpus, duration_s, rows):
+    with_durations(out, {f"k{n}": duration_s for n in range(segments)})
     assert worklist.list_segments(out, num_cpus=cpus).block_rows == rows
 
 
