@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
@@ -201,11 +202,11 @@ def _lists(lengths: npt.NDArray[np.int64], values: pa.Array, kind: pa.DataType) 
 def _runs_of_log(folder: OutputFolder) -> pa.Table:
     """Return where the committed segments of a folder of faces are, each once."""
     fs, _ = storage.filesystem(folder.results)
-    columns = pa.schema([SEGMENT_PICTURES.field(name) for name in _OF_SEGMENT])
+    columns = pa.schema([SEGMENT_PICTURES.field(name).with_nullable(True) for name in _OF_SEGMENT])
     schema = pa.schema([*columns, ("table", pa.string()), ("first_row", pa.int64())])
     parts = [schema.empty_table()]
     for path in commit_log.data_files(folder.checkpoint("segments"), folder.results):
-        rows = pq.read_table(path, filesystem=fs, columns=_OF_SEGMENT, partitioning=None)
+        rows = ds.dataset([path], schema=columns, filesystem=fs, format="parquet").to_table()
         table = _absolute(storage.join(folder.results, path.rpartition("/")[2]))
         rows = rows.append_column("table", pa.array([table] * rows.num_rows))
         rows = rows.append_column("first_row", pa.array(np.arange(rows.num_rows)))

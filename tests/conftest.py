@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,7 +100,10 @@ def ray_cluster() -> Iterator[None]:
         _node_ip_address="127.0.0.1",
     )
     yield
-    ray.shutdown()
+    with warnings.catch_warnings():  # Ray does not wait for the daemons that it ends
+        warnings.simplefilter("ignore", ResourceWarning)
+        ray.shutdown()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
