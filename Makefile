@@ -47,7 +47,7 @@ demo/archive/train/manifest.csv: jobs/make_demo_archive.py | $(INSTALLED)
 	@$(PY) jobs/make_demo_archive.py --out demo/archive
 
 test: $(INSTALLED)
-	@$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=10 -m "not cluster and not drill"
+	@$(PY) -m pytest --numprocesses 2 --dist loadfile --durations=10 -m "not cluster and not drill"
 	@$(PY) -m pytest -m cluster --durations=5
 
 test-drills: $(INSTALLED)
