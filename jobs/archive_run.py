@@ -120,9 +120,8 @@ class Attempt:
         commit_log.settle(self.out.checkpoint("segments"), self.out.results)
         commit_log.refuse_damage(self.out.checkpoint("plan"), self.out.plans, "plan_key")
         commit_log.refuse_damage(self.out.checkpoint("segments"), self.out.results, "segment_id")
-        commit_log.compact(
-            self.out.checkpoint("plan"), self.out.plans, VIDEO_PLAN
-        )  # of a run that was killed
+        # A run that was killed while it planned has not merged its log.
+        commit_log.compact(self.out.checkpoint("plan"), self.out.plans, VIDEO_PLAN)
         table = worklist.with_attempts(
             self.out, table, retry_kinds=self.request.retry_kinds, derivation=self.record.num_derivations
         )
