@@ -28,9 +28,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dfd_core import plan, video
 from dfd_core.config import Sampling
-from dfd_core.manifest import read_source
+from dfd_core.sources.manifest import read_source
+from dfd_core.stages import plan
+from dfd_core.video import reader as video
 
 DEFAULT = Path("../shared/data/archive") if Path("../shared/data/archive").is_dir() else Path("demo/archive")
 

@@ -79,7 +79,7 @@ def predictor(precision: str) -> Callable[[Any], Score]:
     """Return this job's predictor of a precision."""
 
     def load(source: Any) -> Score:
-        from dfd_core.model import load_predictor
+        from dfd_core.model.predictor import load_predictor
 
         return load_predictor(source, precision=precision, batch_size=_BATCH)
 
@@ -99,8 +99,8 @@ _REFERENCE, _OURS = "tf.function, float32", "this job, auto"
 
 
 def _keras(source: Any) -> tuple[Any, Score, Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]]:
-    from dfd_core.model import load_model, p_fake_of
-    from dfd_core.preprocess import to_model_input
+    from dfd_core.model.predictor import load_model, p_fake_of
+    from dfd_core.model.preprocess import to_model_input
 
     return (
         load_model(source),
@@ -116,7 +116,7 @@ def _in_batches(crops: npt.NDArray[np.uint8], score: Score) -> npt.NDArray[np.fl
 def faces_of_clips(source: str, *, count: int, crop_px: int) -> npt.NDArray[np.uint8]:
     """Return `count` faces of the clips of `source`, repeated if there are fewer: (n, crop_px, crop_px, 3) uint8 RGB."""
     from benchmarks.way_floor import Lap, cut_faces
-    from dfd_core.faces import FrontalFaceDetector
+    from dfd_core.faces.detect import FrontalFaceDetector
 
     detect, crops = FrontalFaceDetector(), []
     for path in clips_of(source, 12):
@@ -130,7 +130,7 @@ def faces_of_clips(source: str, *, count: int, crop_px: int) -> npt.NDArray[np.u
 
 def run_way(name: str, model: str, crops: Path, out: Path) -> None:
     """Score the faces in this process and write the seconds and scores to `out`."""
-    from dfd_core.bundle import resolve_model
+    from dfd_core.model.bundle import resolve_model
 
     faces = np.load(crops)
     score = WAYS[name](resolve_model(model, raw=True))
@@ -153,7 +153,7 @@ def main(source: str, model: str, faces: int, repeats: int, way: tuple[str, str,
     if way:
         run_way(way[0], model, Path(way[1]), Path(way[2]))
         return
-    from dfd_core.bundle import resolve_model
+    from dfd_core.model.bundle import resolve_model
 
     card = resolve_model(model, raw=True).card
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in WAYS}

@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import click
 
 from dfd_core.config import ExtractConfig
-from dfd_core.extract import extract_segment
-from dfd_core.manifest import read_source
-from dfd_core.plan import WHOLE_VIDEO, segment_id
-from dfd_core.probe import plan_video
+from dfd_core.sources.manifest import read_source
+from dfd_core.stages.extract import extract_segment
+from dfd_core.stages.plan import WHOLE_VIDEO, segment_id
+from dfd_core.stages.probe import plan_video
 from tests.s3_server import Request, S3Server, environment_of
 
 DEFAULT = "../shared/data/archive" if os.path.isdir("../shared/data/archive") else "demo/archive"

@@ -15,12 +15,12 @@ import click
 import cv2
 
 from dfd_core.config import ExtractConfig
-from dfd_core.extract import extract_segment
-from dfd_core.faces import FrontalFaceDetector
-from dfd_core.manifest import read_source
-from dfd_core.plan import WHOLE_VIDEO, segment_id
-from dfd_core.probe import plan_video
-from dfd_core.sandbox import Sandbox
+from dfd_core.faces.detect import FrontalFaceDetector
+from dfd_core.sources.manifest import read_source
+from dfd_core.stages.extract import extract_segment
+from dfd_core.stages.plan import WHOLE_VIDEO, segment_id
+from dfd_core.stages.probe import plan_video
+from dfd_core.stages.sandbox import Sandbox
 
 DEFAULT = Path("../shared/data/archive") if Path("../shared/data/archive").is_dir() else Path("demo/archive")
 

@@ -19,11 +19,11 @@ from pathlib import Path
 import click
 
 from dfd_core.config import ExtractConfig, Limits
-from dfd_core.manifest import read_source
-from dfd_core.plan import segment_id
-from dfd_core.sandbox import Sandbox
 from dfd_core.schemas import SEGMENT, VIDEO_PLAN, face_crops, to_table
-from dfd_core.storage import local_path
+from dfd_core.sources.manifest import read_source
+from dfd_core.stages.plan import segment_id
+from dfd_core.stages.sandbox import Sandbox
+from dfd_core.storage.address import local_path
 
 LIMITS = Limits(max_pixels=4096 * 4096, timeout_factor=5.0, timeout_floor_s=30.0, memory_mb=2000)
 CONFIG = ExtractConfig(limits=LIMITS)

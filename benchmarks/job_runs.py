@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from benchmarks.drill_kill import descendants
-from dfd_core.manifest import read_source
+from dfd_core.sources.manifest import read_source
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_SOURCE = "../shared/data/archive" if (ROOT / "../shared/data/archive").is_dir() else "demo/archive"

@@ -17,7 +17,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs import archive_run, runtime, score
+from dfd.archive import run as archive_run
+from dfd.cluster import runtime
+from dfd.commands import score
 
 NUM_FACES = int(os.environ.get("DFD_SCALE_FACES", "16"))
 DURATION_S = 16.0
@@ -33,8 +35,8 @@ _FACE = {
 
 def plan_block(requests: pa.Table, *, config: Any) -> pa.Table:
     """Return a plan of one segment for every video."""
-    from dfd_core.plan import WHOLE_VIDEO
     from dfd_core.schemas import VIDEO_PLAN, to_table
+    from dfd_core.stages.plan import WHOLE_VIDEO
 
     row = {"fps": 25.0, "duration_s": DURATION_S, "width": 1280, "height": 720}
     row |= {"error_kind": None, "error_message": None, "segments": [WHOLE_VIDEO.as_row()]}
@@ -44,10 +46,10 @@ def plan_block(requests: pa.Table, *, config: Any) -> pa.Table:
 
 def extract_block(segments: pa.Table, *, config: Any, **_: Any) -> Iterator[pa.Table]:
     """Yield the faces of a block of segments, as `stages.extract_block` does."""
+    from dfd.archive import stages
     from dfd_core.errors import UnexpectedError
-    from dfd_core.extract import failed_segment
     from dfd_core.schemas import face_crops
-    from jobs import stages
+    from dfd_core.stages.extract import failed_segment
 
     schema, crop = face_crops(config.crop_px), bytes(config.crop_px**2 * 3)
     faces = [
@@ -75,8 +77,8 @@ class Score:
         """Return the results of a block of segments."""
         import numpy as np
 
-        from dfd_core.scoring import score_segments
-        from jobs import stages
+        from dfd.archive import stages
+        from dfd_core.stages.scoring import score_segments
 
         results = score_segments(
             segments, lambda crops: np.linspace(0, 1, len(crops), dtype=np.float32), crop_px=self._crop_px
@@ -96,7 +98,7 @@ def main(manifest: str, out: str, facts: str) -> None:
     began_s = time.monotonic()
     with runtime.ray_cluster("local", verbose=False):
         found["ray_s"] = time.monotonic() - began_s
-        from jobs import stages
+        from dfd.archive import stages
 
         stages.plan_block, stages.extract_block = plan_block, extract_block
         stages.ScoreBlock = Score  # type: ignore[assignment, misc]

@@ -53,7 +53,7 @@ from benchmarks.job_runs import (
     write_manifest,
 )
 from benchmarks.process_memory import MEASURES, ROLES, Process, memory_of_role, processes, roles
-from dfd_core import video
+from dfd_core.video import reader as video
 
 GROWS_SHARE, GROWS_MB, LATE_SHARE = 0.02, 5.0, 0.25
 JUDGED = ("rss", "anonymous")

@@ -24,12 +24,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dfd_core import plan, video
-from dfd_core.bundle import resolve_model
 from dfd_core.config import Sampling
 from dfd_core.errors import VideoError
-from dfd_core.faces import FrontalFaceDetector, crop
-from dfd_core.model import load_predictor
+from dfd_core.faces.detect import FrontalFaceDetector, crop
+from dfd_core.model.bundle import resolve_model
+from dfd_core.model.predictor import load_predictor
+from dfd_core.stages import plan
+from dfd_core.video import reader as video
 
 _BATCH_SIZE = 64
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from dfd_core.bundle import resolve_model
+from dfd_core.model.bundle import resolve_model
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 _BATCH_SIZE = 64
@@ -57,7 +57,7 @@ class Scorer:
 
     def __init__(self, model: str) -> None:
         """Load `model`."""
-        from dfd_core.model import load_model
+        from dfd_core.model.predictor import load_model
 
         source = resolve_model(model, raw=True)
         self._card = source.card
@@ -65,8 +65,8 @@ class Scorer:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return the batch with `p_fake` in place of the crops."""
-        from dfd_core.model import p_fake_of
-        from dfd_core.preprocess import to_model_input
+        from dfd_core.model.predictor import p_fake_of
+        from dfd_core.model.preprocess import to_model_input
 
         crops = batch.pop("crop")
         outputs = self._model.predict(to_model_input(crops, self._card), batch_size=_BATCH_SIZE, verbose=0)

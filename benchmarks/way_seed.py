@@ -44,8 +44,8 @@ class SeedLoop:
         import numpy as np
         import tensorflow as tf
 
-        from dfd_core.bundle import resolve_model
-        from dfd_core.model import load_model
+        from dfd_core.model.bundle import resolve_model
+        from dfd_core.model.predictor import load_model
 
         if one_thread:
             cv2.setNumThreads(1)
@@ -77,8 +77,8 @@ class SeedLoop:
             index += 1
 
     def _p_fake(self, crop: Any) -> float:
-        from dfd_core.model import p_fake_of
-        from dfd_core.preprocess import to_model_input
+        from dfd_core.model.predictor import p_fake_of
+        from dfd_core.model.preprocess import to_model_input
 
         outputs = self._model.predict(to_model_input(crop[None], self._card), verbose=0)
         return float(p_fake_of(outputs, self._card)[0])

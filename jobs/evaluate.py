@@ -1,86 +1,11 @@
-"""Judge a scoring run against labels: metrics.json for programs, report.html for people; no video is opened."""
+"""`python jobs/evaluate.py` is `dfd evaluate`: an entry point for `ray job submit`."""
 
-from __future__ import annotations
+import sys
+from pathlib import Path
 
-import click
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # the code beside this file, installed or not
 
-from dfd_core import storage
-from dfd_core.evaluation import LEVELS, Evaluation, evaluate
-from dfd_core.intervals import Bootstrap
-from dfd_core.labelled import join_labels, read_scores
-from dfd_core.manifest import read_source
-from dfd_core.metrics import DEFINITIONS, ThresholdRule
-from dfd_core.report import METRICS_FILENAME, REPORT_FILENAME, write_report
-from jobs.archive_run import exit_with
-from jobs.runtime import LOG
-
-EXAMPLES = """\b
-Examples:
-  python jobs/evaluate.py scores/ --out report/
-  python jobs/evaluate.py scores/ --labels manifest.parquet --out report/
-  python jobs/evaluate.py scores/ --labels test.csv --out report/ --threshold fpr:0.01
-"""
-_SHOWN = ("roc_auc", "balanced_accuracy", "eer", "tpr_at_fpr_0.01", "ece")
-
-
-def run(scores: str, labels: str | None, out: str, rule: ThresholdRule | None, bootstrap: Bootstrap) -> None:
-    """Write the report of `scores` against `labels` into `out`.
-
-    Raises:
-        RequestError: The scores or labels cannot be used, or the report cannot be written.
-    """
-    tables = read_scores(scores)
-    truth = join_labels(tables, read_source(labels).table if labels else None)
-    LOG.info(
-        "%s labelled videos, %s faces; %s resamples of each part",
-        f"{len(truth.videos):,}",
-        f"{len(tables.faces):,}",
-        f"{bootstrap.resamples:,}",
-    )
-    evaluation = evaluate(tables, truth, rule=rule, bootstrap=bootstrap)
-    for note in evaluation.warnings:
-        LOG.warning("%s", note.text)
-    write_report(evaluation, out, scores=scores, labels=labels)
-    print_summary(evaluation, out)
-
-
-def print_summary(evaluation: Evaluation, out: str) -> None:
-    """Print the main figures of both levels, the undecided videos, and where the rest is."""
-    for level in LEVELS:
-        measured = evaluation.whole(level).measured
-        click.echo(f"\n{level}s: {measured.num_real:,} real, {measured.num_fake:,} fake")
-        for name in _SHOWN:
-            found = measured.figures[name]
-            value = "-" if found.value is None else f"{found.value:.3f}"
-            interval = "" if found.low is None else f"{found.low:.3f} to {found.high:.3f}"
-            reason = found.notes[0].text if found.notes and found.low is None else ""
-            click.echo(f"  {DEFINITIONS[name].title:<24} {value:>6}  {interval or reason}")
-    coverage = evaluation.whole("video").coverage
-    click.echo(f"\nundecided videos, in no figure: {coverage.num_undecided:,}")
-    folder = storage.as_text(out.rstrip("/"))
-    click.echo(f"report: {folder}/{REPORT_FILENAME}  {folder}/{METRICS_FILENAME}")
-
-
-@click.command(epilog=EXAMPLES)
-@click.argument("scores")
-@click.option("--labels", help="A manifest with uri and label, with video_id where the scored one had it, and with group, method, dataset, compression where known. Joined by video_id; only its videos count.  [default: the labels that SCORES carries]")  # fmt: skip
-@click.option("--out", required=True, help="Folder for metrics.json and report.html.")
-@click.option("--threshold", help="0 to 1, or chosen on these videos: eer, youden, fpr:X.  [default: the run's]")  # fmt: skip
-@click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="Bootstrap resamples behind each interval.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the resamples.")
-def main(scores: str, labels: str | None, out: str, threshold: str | None, resamples: int, seed: int) -> None:
-    """Judge SCORES, the output folder of jobs/score.py, against labels.
-
-    Faces and videos, all of them and by method, dataset and compression, each figure with its 95 % bootstrap interval
-    over groups. Videos without a score are counted, never judged.
-    """
-
-    def job() -> None:
-        rule = ThresholdRule.parse(threshold) if threshold else None
-        run(scores, labels, out, rule, Bootstrap(resamples, seed))
-
-    exit_with(job)
-
+from dfd.cli import run_command
 
 if __name__ == "__main__":
-    main(prog_name="jobs/evaluate.py")
+    run_command("evaluate", "jobs/evaluate.py")

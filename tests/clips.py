@@ -11,7 +11,7 @@ import av
 import cv2
 import numpy as np
 
-from jobs.make_demo_archive import FACE_XY, Frame, portrait
+from dfd.commands.demo_archive import FACE_XY, Frame, portrait
 
 
 def astronaut_frames(

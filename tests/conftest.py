@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from dfd.cluster.runtime import quiet_libraries
+
 if TYPE_CHECKING:
     from tests.s3_server import S3Server
 
@@ -19,11 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Read by libraries when they are first imported, and inherited by Ray's workers.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+quiet_libraries(verbose=False)
 
 # A busy machine is no failure, and what lands does not depend on luck.
 settings.register_profile("project", deadline=None, derandomize=os.environ.get("CI") == "true")

@@ -14,12 +14,12 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from dfd_core import storage
 from dfd_core.config import ExtractConfig
 from dfd_core.errors import VideoUnreadableError
-from dfd_core.faces import Face
-from dfd_core.sandbox import Sandbox
+from dfd_core.faces.detect import Face
 from dfd_core.schemas import face_crops, to_table
+from dfd_core.stages.sandbox import Sandbox
+from dfd_core.storage import address as storage
 
 _opened: list[str] = []
 

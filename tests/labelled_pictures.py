@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dfd_core.face_images import encode
+from dfd_core.faces.images import encode
 
 
 def picture(*, is_fake: bool, seed: int, side_px: int = 32) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import subprocess
 import sys
@@ -10,9 +9,11 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from jobs.archive_run import start
+from dfd.cli import run_command
 
 ROOT = Path(__file__).resolve().parent.parent
+_NAMES = {"extract_faces": "faces", "make_manifest": "manifest", "make_demo_archive": "demo-archive"}
+"""The commands of the scripts that are called otherwise."""
 
 
 def run_job(script: str, *arguments: object, timeout_s: float = 300) -> CompletedProcess[str]:
@@ -23,12 +24,13 @@ def run_job(script: str, *arguments: object, timeout_s: float = 300) -> Complete
 
 def run_job_here(script: str, *arguments: object) -> CompletedProcess[str]:
     """Return the same of the command called in this process, on the Ray that is connected: fifteen seconds less."""
-    command = importlib.import_module(f"jobs.{script}").main
     output, log = io.StringIO(), io.StringIO()
     status = None
     with redirect_stdout(output), redirect_stderr(log):
         try:
-            start(command, f"jobs/{script}.py", [str(argument) for argument in arguments])
+            run_command(
+                _NAMES.get(script, script), f"jobs/{script}.py", [str(argument) for argument in arguments]
+            )
         except SystemExit as end:
             status = end.code
     assert isinstance(status, int)

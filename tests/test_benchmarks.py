@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import job_runs, kill_halfway, opt_in, process_memory, remux, steady_run
-from dfd_core import video
+from dfd_core.video import reader as video
 from tests.clips import astronaut_frames, write_clip
 
 OPTIONS = {"bf": "3", "g": "20"}

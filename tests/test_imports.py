@@ -20,8 +20,8 @@ def test_every_module_keeps_the_import_contract() -> None:
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
-        ("dfd_core.extract", {"tensorflow", "keras", "ray", "click"}),
-        ("dfd_core.scoring", {"av", "dlib", "tensorflow", "keras", "ray", "click"}),
+        ("dfd_core.stages.extract", {"tensorflow", "keras", "ray", "click"}),
+        ("dfd_core.stages.scoring", {"av", "dlib", "tensorflow", "keras", "ray", "click"}),
     ],
 )
 def test_importing_a_stage_leaves_the_other_stages_libraries_alone(module: str, forbidden: set[str]) -> None:

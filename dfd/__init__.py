@@ -1,0 +1,1 @@
+"""Where it runs: the commands and their Ray wiring. No arithmetic."""

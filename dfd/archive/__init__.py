@@ -1,0 +1,1 @@
+"""Working through an archive with Ray Data: stages, progress, estimate."""

@@ -1,0 +1,171 @@
+"""What the user sees while the job runs: a line every few seconds in a log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from dfd.cluster import metrics
+from dfd_core.run.worklist import Worklist
+from dfd_core.step_clock import STEPS
+
+LOG = logging.getLogger("dfd")
+_EVERY_S = 5.0
+
+
+@ray.remote(num_cpus=0)
+class Tally:
+    """Counts what the workers report, wherever they run."""
+
+    def __init__(self, open_segments: dict[str, int]) -> None:
+        self._open = dict(open_segments)
+        self._state: dict[str, Any] = {
+            "segments": 0,
+            "videos": 0,
+            "faces": 0,
+            "errors": Counter(),
+            "model": None,
+            "busy_s": 0.0,
+            "actor_s": 0.0,
+            "extract_s": 0.0,
+            "first_at": {},
+            "profile": None,
+        }
+        self._is_profiled = False
+
+    def loaded(self, precision: str, device: str) -> None:
+        """Note how the model runs."""
+        self._state["model"] = {"precision": precision, "device": device}
+        self._state["first_at"].setdefault("model", time.time())
+
+    def scored(self, busy_s: float, actor_s: float) -> None:
+        """Note that a score actor worked for `busy_s` of the last `actor_s` seconds."""
+        self._state["busy_s"] += busy_s
+        self._state["actor_s"] += actor_s
+
+    def add(
+        self,
+        plan_keys: Sequence[str],
+        num_faces: Sequence[int],
+        error_kinds: Sequence[str],
+        seconds: Mapping[str, float],
+    ) -> None:
+        """Count a block of results; a video is done with its last segment."""
+        self._state["first_at"].setdefault("first_result", time.time())
+        num_videos = self._state["videos"]
+        for key in plan_keys:
+            self._open[key] = self._open.get(key, 1) - 1
+            self._state["videos"] += self._open[key] == 0
+            if self._open[key] == 0:
+                del self._open[key]
+        metrics.count("videos", self._state["videos"] - num_videos)
+        metrics.count("segments", len(plan_keys))
+        metrics.count("faces", sum(num_faces))
+        metrics.count_failures(error_kinds)
+        metrics.count_seconds(seconds)
+        self._state["extract_s"] += sum(spent for stage, spent in seconds.items() if stage in STEPS)
+        self._state["segments"] += len(plan_keys)
+        self._state["faces"] += sum(num_faces)
+        self._state["errors"].update(error_kinds)
+
+    def take_profile(self) -> bool:
+        """Return True to the first that asks."""
+        taken, self._is_profiled = self._is_profiled, True
+        return not taken
+
+    def profiled(self, outcome: str | None) -> None:
+        """Note that the recording has ended: None if it is kept, else why not."""
+        self._state["profile"] = (outcome,)
+
+    def read(self) -> dict[str, Any]:
+        """Return what has been counted."""
+        return self._state
+
+
+class Progress:
+    """Logs the tally every few seconds while its block runs."""
+
+    def __init__(self, work: Worklist, *, waits_for: str = "the first faces") -> None:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.tally: Any = Tally.options(scheduling_strategy=here).remote(work.open_segments)
+        self._waits_for = waits_for
+        self.model: dict[str, str] | None = None
+        self.busy_share: float | None = None
+        """Of the time that score actors were there, the share in which they had something to score."""
+        self.extract_s = 0.0
+        """Worker seconds that went into extraction."""
+        self.first_at: dict[str, float] = {}
+        """When the first model was loaded and the first result was there, seconds on this machine's clock."""
+        self.profile: tuple[str | None] | None = None
+        """How the recording of a worker ended: (None,) if it is kept, else (why not,); None without one."""
+        self._work = work
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._first: tuple[float, int, int] | None = None  # the start-up must not count as work
+
+    def __enter__(self) -> Progress:
+        if not sys.stdout.isatty():  # a terminal has Ray Data's bars
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+        self._read()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_EVERY_S):
+            if state := self._read():
+                LOG.info(self._line(state))
+
+    def _read(self) -> dict[str, Any] | None:
+        try:
+            state: dict[str, Any] = ray.get(self.tally.read.remote(), timeout=_EVERY_S)
+        except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
+            return None
+        self.model = state["model"] or self.model
+        self.extract_s = state["extract_s"]
+        self.first_at = state["first_at"]
+        self.profile = state["profile"]
+        self.busy_share = state["busy_s"] / state["actor_s"] if state["actor_s"] else None
+        return state
+
+    def _line(self, state: dict[str, Any]) -> str:
+        work, done = self._work, state["segments"]
+        shown = (
+            f"{work.done_videos + state['videos']:,} of {work.num_videos:,} videos, {state['faces']:,} faces, "
+            f"{work.num_unopened + sum(state['errors'].values()):,} failures"
+        )
+        if not done:
+            return f"{shown}, waiting for {'the first faces' if state['model'] else self._waits_for}"
+        if self._first is None:
+            self._first = (time.monotonic(), done, state["videos"])
+        since_s, segments, videos = (
+            now - then
+            for now, then in zip((time.monotonic(), done, state["videos"]), self._first, strict=True)
+        )
+        if not segments:
+            return shown
+        left_s = (work.num_open - done) * since_s / segments
+        return f"{shown}, {videos / since_s * 60:,.1f} videos/min, {clock(left_s)} left"
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as people say it.
+
+    >>> clock(3725)
+    '1 h 02 min'
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,309 @@
+"""The Ray Data pipelines: one line a stage, its cardinality beside it."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data.checkpoint import CheckpointConfig, CheckpointManager
+from ray.util.annotations import RayDeprecationWarning
+
+from dfd.cluster import metrics
+from dfd.cluster.pools import Pools
+from dfd.cluster.profile import Profile
+from dfd.cluster.runtime import cluster_limits, plain_errors
+from dfd_core.config import ExtractConfig
+from dfd_core.run.output_folder import OutputFolder
+from dfd_core.run.worklist import Worklist
+from dfd_core.schemas import SEGMENT_PICTURES, VIDEO_PLAN, face_crops, to_table
+from dfd_core.stages.pictures import pictures_of
+from dfd_core.stages.sandbox import Sandbox
+from dfd_core.storage import address as storage
+
+_PLAN_BLOCK_ROWS = 256
+_CPUS_PER_WRITER = 8
+_FACES_OF_A_TABLE = 16
+_SOON_BYTES, _FEW_FILES_BYTES = 1 << 20, 64 << 20
+_MANY_SEGMENTS = 5_000
+_POOLS = Pools()
+
+
+def build_plan(out: OutputFolder, config: ExtractConfig, *, num_videos: int, num_cpus: int) -> Dataset:
+    """Return the lazy dataset videos to open → plan; `write` of it commits each video's plan once."""
+    rows = max(1, min(_PLAN_BLOCK_ROWS, num_videos // (_most_cpus(num_cpus) * 4)))
+    _commit_by("plan_key", out.checkpoint("plan"))
+    return _listed(out.open_videos, rows).map_batches(  # 1 video : 1 plan
+        plan_block, batch_size=None, fn_kwargs={"config": config}, **_ARROW
+    )
+
+
+def build_score(
+    out: OutputFolder,
+    config: ExtractConfig,
+    *,
+    work: Worklist,
+    model: str,
+    precision: str,
+    num_cpus: int,
+    tally: Any,
+    pools: Pools = _POOLS,
+    of_pictures: bool = False,
+    raw: bool = False,
+    profile: Profile | None = None,
+) -> Dataset:
+    """Return the lazy dataset segments → results; `write` of it commits each segment's faces once.
+
+    The faces are cut out of videos, or read where the segments are runs of pictures (FACE_RUN).
+    """
+    actors = _actors(pools, num_cpus)
+    score_rows = work.block_rows if "num_gpus" in actors else None  # Ray wants a number where there is a GPU
+    with warnings.catch_warnings():
+        # Ray 2.60 says that 2.64 will not take a scheduling strategy.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        crops = _segments(out, work).map_batches(  # 1 segment : 1 row of crops
+            crop_block if of_pictures else extract_block,
+            batch_size=None,
+            fn_kwargs={"config": config, "profile": profile},
+            **_ARROW | pools.extract_options(),
+        )
+        return crops.map_batches(  # 1 segment : 1 result, pixels dropped
+            ScoreBlock,
+            batch_size=score_rows,
+            fn_constructor_kwargs={
+                "model": model,
+                "precision": precision,
+                "crop_px": config.crop_px,
+                "tally": tally,
+                "raw": raw,
+                "batch_size": pools.batch_size,
+            },
+            **actors,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+        )
+
+
+def build_pictures(
+    out: OutputFolder, config: ExtractConfig, *, work: Worklist, tally: Any, profile: Profile | None = None
+) -> Dataset:
+    """Return the lazy dataset segments → pictures of faces; `write` of it commits each segment's once."""
+    return _segments(out, work).map_batches(  # 1 segment : 1 row of pictures
+        extract_block,
+        batch_size=None,
+        fn_kwargs={"config": config, "tally": tally, "profile": profile},
+        **_ARROW,
+    )
+
+
+def _segments(out: OutputFolder, work: Worklist) -> Dataset:
+    _commit_by("segment_id", out.checkpoint("segments"))
+    # A task's faces go on, and are committed, as soon as they are so many bytes. Each such block is two files of the log.
+    is_large = work.num_open > _MANY_SEGMENTS
+    DataContext.get_current().target_max_block_size = _FEW_FILES_BYTES if is_large else _SOON_BYTES
+    return _listed(work.address, work.block_rows)
+
+
+def _listed(address: str, block_rows: int) -> Dataset:
+    fs, path = storage.filesystem(address)
+    # One task reads it, bit by bit; by default Ray Data would cut each file into two hundred pieces first.
+    listed = ray.data.read_parquet(path, filesystem=fs, num_cpus=0.1, override_num_blocks=1)
+    blocks = listed.repartition(target_num_rows_per_block=block_rows)
+    # A task that cuts the list is at work for as long as its blocks are not all taken up: with a CPU each, which Ray Data
+    # gives them and has no option for, the tasks of a long list would leave none for what is to take them up.
+    blocks._logical_plan.dag.ray_remote_args["num_cpus"] = 0
+    return blocks
+
+
+def write(dataset: Dataset, folder: str, *, num_cpus: int) -> dict[str, float]:
+    """Run `dataset` and append its rows to the Parquet files of `folder`, committing block by block.
+
+    Returns:
+        `write_s` and `write_cpu_s`, the worker seconds of writing and committing, and `spilled_mb`, what did not fit
+        into the object store and went to the nodes' disks.
+    """
+    fs, path = storage.filesystem(folder)
+    # A write takes no CPU of its own: it would wait for one behind every extraction that is already queued. So their
+    # number must be bounded instead, for each is a process.
+    writers = max(1, _most_cpus(num_cpus) // _CPUS_PER_WRITER)
+    try:
+        with plain_errors():
+            dataset.write_parquet(
+                path, filesystem=fs, mode="append", ray_remote_args={"num_cpus": 0}, concurrency=writers
+            )
+            return _writing(dataset)
+    finally:
+        DataContext.get_current().checkpoint_config = None  # what this process does next has no such log
+
+
+def _writing(dataset: Dataset) -> dict[str, float]:
+    found = dataset.get_stats_summary()
+    writes = [step for step in found.operators_stats if step.operator_name == "Write"]
+    return {
+        "write_s": sum(step.wall_time.sum for step in writes if step.wall_time),
+        "write_cpu_s": sum(step.cpu_time.sum for step in writes if step.cpu_time),
+        "spilled_mb": found.dataset_bytes_spilled / 1e6,
+    }
+
+
+_ARROW: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True, "num_cpus": 1}
+
+
+def _most_cpus(num_cpus: int) -> int:
+    """Return the CPUs that the cluster has or may get: work that is cut for fewer would leave the later ones idle."""
+    return max(num_cpus, int(cluster_limits()["CPU"]))
+
+
+class _NothingToSkip(CheckpointManager):
+    """What is committed is left out of the lists that the pipelines read, where DuckDB does it in a second.
+
+    Ray Data would read the whole log through a pipeline of its own and start actors that hold all identifiers.
+    """
+
+    def load_checkpoint(self, *_: Any, **__: Any) -> tuple[None, int]:
+        return None, 0
+
+
+def _commit_by(id_column: str, folder: str) -> None:
+    fs, path = storage.filesystem(folder)
+    DataContext.get_current().checkpoint_config = CheckpointConfig(
+        id_column,
+        path,
+        delete_checkpoint_on_success=False,
+        override_filesystem=fs,
+        checkpoint_manager_cls=_NothingToSkip,
+    )
+
+
+def _actors(pools: Pools, num_cpus: int) -> dict[str, Any]:
+    """Return how the model is placed, and how many copies of it there may be."""
+    limits = cluster_limits()
+    fewest, most = pools.actor_range(num_cpus=num_cpus, max_cpus=limits["CPU"], max_gpus=limits["GPU"])
+    compute = ActorPoolStrategy(min_size=fewest, max_size=most)
+    return {"compute": compute, **pools.actor_options(limits["GPU"])}
+
+
+# --- what runs in the workers -------------------------------------------------------------------------------------
+
+
+def plan_block(requests: pa.Table, *, config: ExtractConfig) -> pa.Table:
+    """Return the plans of a block of videos."""
+    sandbox = _sandbox(config)
+    plans = [sandbox.plan(row) for row in requests.to_pylist()]
+    metrics.count_failures(plan["error_kind"] for plan in plans if plan["error_kind"])
+    metrics.count_seconds({"plan": sum(plan["probe_s"] for plan in plans)})
+    return to_table(plans, VIDEO_PLAN)
+
+
+def extract_block(
+    segments: pa.Table, *, config: ExtractConfig, tally: Any = None, profile: Profile | None = None
+) -> Iterator[pa.Table]:
+    """Yield the faces of a block of segments, some segments at a time, so that few are held.
+
+    They are crops, or pictures where the configuration has an image format. Only a `tally` hears of them.
+    """
+    sandbox = _sandbox(config)
+    rows = (sandbox.extract(row) for row in segments.to_pylist())
+    if config.image_format is None:
+        tables = _tables(rows, face_crops(config.crop_px))
+    else:  # of any size, so that no two segments' are held
+        tables = (to_table([row], SEGMENT_PICTURES) for row in rows)
+    with nullcontext() if profile is None else profile.of(sandbox):
+        for faces in tables:
+            if tally is not None:
+                _report(tally, faces)
+            yield faces
+
+
+def crop_block(
+    runs: pa.Table, *, config: ExtractConfig, profile: Profile | None = None
+) -> Iterator[pa.Table]:
+    """Yield the face crops of a block of runs of pictures (FACE_RUN), some segments at a time."""
+    sandbox = _sandbox(config)
+    rows = (sandbox.crop(run, pictures) for run, pictures in pictures_of(runs.to_pylist()))
+    with nullcontext() if profile is None else profile.of(sandbox):
+        yield from _tables(rows, face_crops(config.crop_px))
+
+
+def _tables(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield `rows` as tables of some faces: Ray Data takes milliseconds for each."""
+    held: list[dict[str, Any]] = []
+    num_faces = 0
+    for row in rows:
+        held.append(row)
+        num_faces += len(row["faces"])
+        if num_faces >= _FACES_OF_A_TABLE:
+            yield to_table(held, schema)
+            held, num_faces = [], 0
+    if held:
+        yield to_table(held, schema)
+
+
+def _report(tally: Any, segments: pa.Table) -> None:
+    tally.add.remote(
+        segments.column("plan_key").to_pylist(),
+        [len(faces) for faces in segments.column("faces")],
+        [kind for kind in segments.column("error_kind").to_pylist() if kind],
+        _seconds(segments),
+    )
+
+
+def _seconds(segments: pa.Table) -> dict[str, float]:
+    """Return the worker seconds that went into `segments`, by stage."""
+    steps = segments.column("extract_seconds").combine_chunks()
+    names = [step.name for step in steps.type]
+    seconds = {name.removesuffix("_s"): pc.sum(steps.field(name)).as_py() or 0.0 for name in names}
+    for name in {"queue_s", "infer_s"} & set(segments.column_names):
+        seconds[name.removesuffix("_s")] = pc.sum(segments.column(name)).as_py() or 0.0
+    return seconds
+
+
+@lru_cache(maxsize=1)
+def _sandbox(config: ExtractConfig) -> Sandbox:
+    """Return this worker process's sandbox, whose child goes from one task to the next."""
+    return Sandbox(config)
+
+
+class ScoreBlock:
+    """A model, loaded once, that scores block after block and reports what is done."""
+
+    def __init__(
+        self, model: str, precision: str, crop_px: int, tally: Any, raw: bool = False, batch_size: int = 64
+    ) -> None:
+        """Load the model; a failure ends the job with its message. Only a `tally` hears of what is scored."""
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # TensorFlow leaves Keras alone until it is needed
+        from dfd_core.model.bundle import resolve_model
+        from dfd_core.model.graph_cache import private_folder
+        from dfd_core.model.predictor import load_predictor
+
+        source = resolve_model(storage.local_copy(model), raw=raw)
+        self._predict = load_predictor(
+            source, precision=precision, batch_size=batch_size, cache_dir=private_folder()
+        )
+        self._crop_px = crop_px
+        self._tally = tally
+        self._free_since_s = time.monotonic()
+        if tally is not None:
+            tally.loaded.remote(self._predict.precision, self._predict.device)
+
+    def __call__(self, segments: pa.Table) -> pa.Table:
+        """Return the results of a block of segments."""
+        from dfd_core.stages.scoring import score_segments
+
+        began_s = time.monotonic()
+        results = score_segments(segments, self._predict, crop_px=self._crop_px)
+        if self._tally is not None:
+            _report(self._tally, results)
+            ended_s = time.monotonic()
+            self._tally.scored.remote(ended_s - began_s, ended_s - self._free_since_s)
+            self._free_since_s = ended_s
+        return results

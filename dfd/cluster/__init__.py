@@ -1,0 +1,1 @@
+"""Ray itself: start-up, pools, backpressure, metrics."""

@@ -1,0 +1,272 @@
+"""Fine-tune a classifier on labelled faces: LABELLED → a bundle that jobs/score.py takes."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import click
+
+from dfd.archive.run import exit_with, is_interrupt, source_name, take_folder
+from dfd.cluster.runtime import LOG, ray_cluster, without_stderr
+from dfd_core.config import PRECISIONS, SAMPLINGS, Sampling
+from dfd_core.errors import ModelError, OutputError, RequestError
+from dfd_core.model.bundle import CARD_FILENAME, ModelCard, default_scale
+from dfd_core.run.output_folder import OutputFolder
+from dfd_core.run.run_record import RunRecord, versions
+from dfd_core.storage import address as storage
+from dfd_core.training.augment import Augmentation
+from dfd_core.training.labelled_faces import Labelled, open_labelled
+from dfd_core.training.settings import CALIBRATIONS, TrainingSettings
+
+DEFAULTS = TrainingSettings()
+
+EXAMPLES = """\b
+Examples:
+  python jobs/finetune.py faces/ --out bundle/
+  python jobs/finetune.py faces/ --out bundle/ --backbone small_resnet --weights none --learning-rate 1e-3 --workers 2
+  python jobs/finetune.py manifest.parquet --faces faces/ --out bundle/ --threshold fpr:0.01
+  python jobs/finetune.py faces/ --out bundle/ --augment flip=0.5,jpeg=0.5 --calibration isotonic
+  ray job submit --address http://127.0.0.1:8265 --working-dir . -- \\
+      python jobs/finetune.py s3://bucket/faces --out s3://bucket/bundle --workers 8 --batch-size 256
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneRequest:
+    """One call of the job.
+
+    Attributes:
+        faces: Where faces are extracted to when LABELLED is a manifest of videos.
+        margin: Widening of the faces' boxes; None for what the faces were made with, else 0.
+        sampling: Which frames the model is for; None for what the faces were made with, else `stride`.
+        checkpoint_every_steps: 0 for one checkpoint an epoch.
+        max_failures: How often lost workers are replaced before the job gives up.
+        use_gpu: `auto`, `yes` or `no`.
+    """
+
+    source: str
+    out: str
+    settings: TrainingSettings = DEFAULTS
+    faces: str | None = None
+    margin: float | None = None
+    sampling: str | None = None
+    checkpoint_every_steps: int = 500
+    max_failures: int = 3
+    use_gpu: str = "auto"
+    overwrite: bool = False
+    address: str | None = None
+    verbose: bool = False
+
+    def configuration(self) -> dict[str, Any]:
+        """Return what two runs into the same folder must have in common: all but `--epochs`, which is only an end."""
+        made = {"source": source_name(self.source), "margin": self.margin, "sampling": self.sampling}
+        return {
+            **made,
+            **{name: value for name, value in self.settings.to_json().items() if name != "epochs"},
+        }
+
+
+def run(request: FinetuneRequest) -> int:
+    """Run the job and return its exit status.
+
+    Raises:
+        RequestError: The request is unusable.
+    """
+    started_s = time.monotonic()
+    if request.sampling is not None:
+        Sampling.parse(request.sampling)
+    labelled = open_labelled(request.source)
+    if request.margin is not None and labelled.margin not in (None, request.margin):
+        raise RequestError(
+            f"The faces were cut out with a margin of {labelled.margin:g}; --margin cannot be {request.margin:g}"
+        )
+    out = OutputFolder(request.out)
+    with ExitStack() as stack:
+        model = {"backbone": request.settings.backbone}
+        record = take_folder(stack, out, request.configuration(), overwrite=request.overwrite, model=model)
+        if record.values["outcome"] == "complete" and storage.exists(storage.join(out.root, CARD_FILENAME)):
+            return _complete(record, request)
+        record.values["epochs"] = request.settings.epochs
+        record.begin()
+        record.write(out)
+        try:
+            labelled, address = _with_faces(labelled, request)
+            _train(stack, out, request, labelled, address, record)
+        except BaseException as error:
+            outcome = "interrupted" if is_interrupt(error) else "broken"
+            record.end(outcome, wall_s=round(time.monotonic() - started_s, 1), error=storage.one_line(error))
+            with suppress(OutputError):
+                record.write(out)
+            raise
+        record.end("complete", wall_s=round(time.monotonic() - started_s, 1))
+        record.write(out)
+    return 0
+
+
+def _complete(record: RunRecord, request: FinetuneRequest) -> int:
+    epochs = record.values["epochs"]
+    if epochs != request.settings.epochs:
+        raise OutputError(
+            f"The bundle is complete, with --epochs {epochs}. Choose another folder, or start anew with --overwrite."
+        )
+    LOG.info("The bundle is complete; nothing is left to do")
+    return 0
+
+
+def _with_faces(labelled: Labelled, request: FinetuneRequest) -> tuple[Labelled, str]:
+    """Return the faces and their address; of videos they are extracted first."""
+    if labelled.kind != "videos":
+        return labelled, request.source
+    if request.faces is None:
+        raise RequestError(
+            f"{storage.as_text(request.source)} lists videos; name a folder for their faces: --faces FOLDER"
+        )
+    from dfd.commands import faces as extract_faces
+
+    LOG.info("Extracting the faces of %s into %s", storage.as_text(request.source), request.faces)
+    wanted = extract_faces.ExtractFacesRequest(
+        source=request.source,
+        out=request.faces,
+        sampling=request.sampling,
+        margin=request.margin or 0.0,
+        address=request.address,
+        verbose=request.verbose,
+    )
+    status = extract_faces.run(wanted)
+    if status:
+        raise RequestError(f"The faces could not be extracted (exit status {status})")
+    return open_labelled(request.faces), request.faces
+
+
+def _train(
+    stack: ExitStack,
+    out: OutputFolder,
+    request: FinetuneRequest,
+    labelled: Labelled,
+    address: str,
+    record: RunRecord,
+) -> None:
+    stack.enter_context(ray_cluster(request.address, verbose=request.verbose))
+    with nullcontext() if request.verbose else without_stderr():  # TensorFlow says what it does not find
+        from dfd.train import bundle as train_bundle
+        from dfd.train import run as train_run
+
+    card = ModelCard(
+        os.path.basename(out.root.partition("?")[0].rstrip("/")) or "bundle",
+        input_size=request.settings.input_size,
+        scale=default_scale(request.settings.backbone),
+        margin=_first(request.margin, labelled.margin, 0.0),
+        sampling=_first(request.sampling, labelled.sampling, "stride"),
+    )
+    prepared = train_run.prepare(out, labelled, address, request.settings)
+    train_bundle.tell_data(prepared)
+    result = train_run.fit(
+        out,
+        prepared,
+        card,
+        request.settings,
+        checkpoint_every_steps=request.checkpoint_every_steps,
+        max_failures=request.max_failures,
+        use_gpu=request.use_gpu,
+    )
+    finished = train_bundle.write_bundle(out, card, prepared, result, request.settings, versions())
+    record.values["model"] |= {
+        "model_id": finished.card.model_id,
+        "sha256": finished.card.sha256,
+        "workers": result.workers,
+    }
+    train_run.remove_work(out)
+    train_bundle.print_summary(out, finished)
+
+
+def _first(*values: Any) -> Any:
+    return next(value for value in values if value is not None)
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("labelled")
+@click.option(
+    "--out", required=True, help="The bundle's folder; the same command again resumes an interrupted run."
+)
+@click.option("--faces", help="Where to put the faces when LABELLED is a manifest of videos.")
+@click.option("--margin", type=click.FloatRange(0), help="What the faces' boxes were widened by, as a fraction.  [default: what the folder of faces says, else 0]")  # fmt: skip
+@click.option("--sampling", help=f"{SAMPLINGS}: the frames the model is for.  [default: what the folder of faces says, else stride]")  # fmt: skip
+@click.option("--backbone", default=DEFAULTS.backbone, show_default=True, help="A keras.applications model in snake_case, or small_resnet.")  # fmt: skip
+@click.option(
+    "--input-size", default=DEFAULTS.input_size, show_default=True, help="Side of the model's input, pixels."
+)
+@click.option("--weights", default=DEFAULTS.weights, show_default=True, help="imagenet, none, or a bundle, .keras or .h5 file.")  # fmt: skip
+@click.option(
+    "--freeze-until", help="The last layer of the backbone that keeps its weights.  [default: all learn]"
+)
+@click.option(
+    "--batch-norm-momentum", type=float, help="Of every batch normalisation.  [default: the backbone's own]"
+)
+@click.option("--epochs", default=DEFAULTS.epochs, show_default=True, help="At most.")
+@click.option("--batch-size", default=DEFAULTS.batch_size, show_default=True, help="Faces a step, over all workers together.")  # fmt: skip
+@click.option("--learning-rate", default=DEFAULTS.learning_rate, show_default=True)
+@click.option(
+    "--optimizer", type=click.Choice(["adam", "adamw", "sgd"]), default=DEFAULTS.optimizer, show_default=True
+)
+@click.option("--patience", default=DEFAULTS.patience, show_default=True, help="Epochs without a better val_loss until it stops.")  # fmt: skip
+@click.option("--lr-factor", default=DEFAULTS.lr_factor, show_default=True, help="What the learning rate is multiplied with.")  # fmt: skip
+@click.option("--lr-patience", default=DEFAULTS.lr_patience, show_default=True, help="Epochs without a better val_loss until it is.")  # fmt: skip
+@click.option("--min-learning-rate", default=DEFAULTS.min_learning_rate, show_default=True)
+@click.option("--validation", default=DEFAULTS.validation, show_default=True, help="Share of the videos that validate, by group.")  # fmt: skip
+@click.option(
+    "--threshold", default=DEFAULTS.threshold, show_default=True, help="eer, youden, fpr:X or a number."
+)
+@click.option(
+    "--calibration", type=click.Choice(CALIBRATIONS), default=DEFAULTS.calibration, show_default=True
+)
+@click.option("--class-balance", type=click.Choice(["none", "weights"]), default=DEFAULTS.class_balance, show_default=True, help="weights: both labels weigh the same.")  # fmt: skip
+@click.option("--augment", default="default", show_default=True, help=f"none, default or NAME=P,…; default is {Augmentation()}.")  # fmt: skip
+@click.option("--precision", type=click.Choice(PRECISIONS), default=DEFAULTS.precision, show_default=True)
+@click.option("--workers", default=DEFAULTS.num_workers, show_default=True, help="Processes that train.")
+@click.option("--use-gpu", type=click.Choice(["auto", "yes", "no"]), default="auto", show_default=True, help="One GPU a worker; auto: where the cluster has enough.")  # fmt: skip
+@click.option("--shuffle-faces", default=DEFAULTS.shuffle_faces, show_default=True, help="Faces that each worker draws from.")  # fmt: skip
+@click.option("--checkpoint-every-steps", type=click.IntRange(0), default=500, show_default=True, help="Besides the one after each epoch; 0 for none.")  # fmt: skip
+@click.option("--max-failures", type=click.IntRange(0), default=3, show_default=True, help="How often lost workers are replaced.")  # fmt: skip
+@click.option(
+    "--seed", default=DEFAULTS.seed, show_default=True, help="Of weights, split, order and augmentation."
+)
+@click.option("--overwrite", is_flag=True, help="Start anew; the old bundle is moved aside first.")
+@click.option("--address", help="A Ray cluster's address.  [default: RAY_ADDRESS, else this machine]")
+@click.option("--verbose", is_flag=True, help="Show what Ray and TensorFlow say.")
+def main(**flags: Any) -> None:
+    """Fine-tune a classifier on LABELLED: a folder of jobs/extract_faces.py, a Parquet file or folder with pictures of
+    faces, or a manifest (.csv, .parquet, .jsonl) of pictures or, with --faces, of videos.
+
+    Writes a bundle for jobs/score.py: model.keras, card.json, history.csv, logs/, curves.png, confusion.png.
+
+    Exit status: 0 the bundle is written; 1 the training failed, and the same command resumes; 2 the request is
+    unusable; 130 interrupted, and the same command resumes.
+    """
+    exit_with(lambda: _status(flags), verbose=flags["verbose"])
+
+
+def _status(flags: dict[str, Any]) -> int:
+    try:
+        return run(_request(flags))
+    except Exception as error:
+        if type(error).__name__ not in ("WorkerGroupError", "ControllerError", "TrainingFailedError"):
+            raise
+        LOG.error("The training failed, and the same command resumes: %s", storage.one_line(error))
+        return 1
+
+
+def _request(flags: dict[str, Any]) -> FinetuneRequest:
+    flags["num_workers"] = flags.pop("workers")
+    flags["augmentation"] = Augmentation.parse(flags.pop("augment"))
+    if not storage.is_remote(flags["weights"]) and flags["weights"] not in ("imagenet", "none"):
+        flags["weights"] = os.path.abspath(
+            storage.local_path(flags["weights"])
+        )  # workers run in other folders
+        if not os.path.exists(flags["weights"]):
+            raise ModelError(f"There are no weights at {flags['weights']}")
+    settings = TrainingSettings(**{field.name: flags.pop(field.name) for field in fields(TrainingSettings)})
+    return replace(FinetuneRequest(flags.pop("labelled"), flags.pop("out"), settings), **flags)

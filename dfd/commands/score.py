@@ -1,0 +1,308 @@
+"""Score an archive: SOURCE, videos or pictures of faces → videos/, faces/ and run.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import click
+import pyarrow as pa
+
+from dfd.archive.run import (
+    Attempt,
+    archive_options,
+    exit_with,
+    request_fields,
+    run_attempt,
+    source_name,
+    tell_failures,
+    tell_source,
+)
+from dfd.archive.summary import print_summary
+from dfd.cluster.pools import Pools, pool_options, take_pools
+from dfd.cluster.runtime import LOG
+from dfd_core.answers.aggregate import finish
+from dfd_core.config import PRECISIONS, SAMPLINGS, Aggregation, ExtractConfig, Limits, Sampling, as_json
+from dfd_core.errors import RequestError
+from dfd_core.model.bundle import ModelCard, resolve_model
+from dfd_core.run import commit_log, worklist
+from dfd_core.run.counts import Counts
+from dfd_core.run.estimate import compared, spent
+from dfd_core.run.output_folder import OutputFolder
+from dfd_core.schemas import SEGMENT_RESULT
+from dfd_core.sources import manifest
+from dfd_core.sources.pictures import FaceSource, read_face_source
+from dfd_core.storage import address as storage
+
+EXAMPLES = """\b
+Examples:
+  python jobs/score.py videos/ --model bundle/ --out scores/
+  python jobs/score.py 'videos/**/*.mp4' --model bundle/ --out scores/ --sampling interval:0.5
+  python jobs/score.py manifest.csv --model untrained:mobilenet_v3_small --out smoke/
+  python jobs/score.py videos/ --model bundle/ --out scores/ --retry-failed=timeout,crashed
+  python jobs/score.py videos/ --model bundle/ --out scores/ --estimate
+  python jobs/score.py faces/ --model bundle/ --out scores/
+  ray job submit --address http://127.0.0.1:8265 --working-dir . -- \\
+      python jobs/score.py s3://bucket/archive --model s3://bucket/bundle --out s3://bucket/scores
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """One call of the job, checked as far as can be without opening anything.
+
+    Attributes:
+        max_failed: Share of failed videos, 0 to 1, above which the exit status is 1.
+        retry_kinds: The kinds of error whose videos are tried again; empty for none.
+        detect_max_side_px: Longer side of the frame that the detector sees, pixels; None for frames as they are.
+    """
+
+    source: str
+    model: str
+    out: str
+    sampling: str | None = None
+    segment_s: float = 600.0
+    precision: str = "auto"
+    raw: bool = False
+    aggregation: Aggregation = Aggregation()  # noqa: RUF009 - frozen
+    limits: Limits = Limits()  # noqa: RUF009 - frozen
+    max_failed: float = 0.5
+    retry_kinds: frozenset[str] = frozenset()
+    detect_max_side_px: int | None = None
+    overwrite: bool = False
+    profile: bool = False
+    estimate: bool = False
+    address: str | None = None
+    verbose: bool = False
+    pools: Pools = Pools()  # noqa: RUF009 - frozen
+
+    def extract_config(self, card: ModelCard) -> ExtractConfig:
+        """Return what decides which crops leave a video; the sampling is the card's unless given."""
+        return ExtractConfig(
+            sampling=Sampling.parse(self.sampling or card.sampling),
+            segment_s=self.segment_s,
+            crop_px=card.input_size,
+            margin=card.margin,
+            limits=self.limits,
+            detect_max_side_px=self.detect_max_side_px,
+        )
+
+    def configuration(self, card: ModelCard, pictures: FaceSource | None) -> dict[str, Any]:
+        """Return what two runs into the same folder must have in common."""
+        extraction = as_json(self.extract_config(card))
+        if pictures is not None:
+            extraction = {name: extraction[name] for name in ("crop_px", "margin")} | pictures.made_with
+        return {
+            "source": source_name(self.source),
+            "source_kind": "videos" if pictures is None else pictures.kind,
+            "model_id": card.model_id,
+            "precision": self.precision,
+            **({"raw": True} if self.raw else {}),
+            **({"calibration": card.calibration} if card.calibration else {}),
+            **card.meaning,
+            **extraction,
+        }
+
+
+def run(request: ScoreRequest) -> int:
+    """Run the job and return its exit status.
+
+    Raises:
+        RequestError: The request is unusable.
+    """
+    if request.estimate and (request.overwrite or request.retry_kinds):
+        raise RequestError(
+            "--estimate changes no results: it goes with neither --overwrite nor --retry-failed"
+        )
+    card = resolve_model(storage.local_copy(request.model), raw=request.raw).card
+    config = request.extract_config(card)
+    pictures = read_face_source(request.source)
+    source = manifest.read_source(request.source) if pictures is None else None
+    if pictures is not None and request.estimate:
+        raise RequestError(
+            "--estimate is for videos; of pictures every 1,000 take about as long as the first"
+        )
+    if pictures is None:
+        tell_source(source, request.source, f"model {card.model_id}")
+    else:
+        _check_pictures(pictures, request, card)
+    if not card.trained:
+        LOG.warning(
+            "The model %s is UNTRAINED: its scores are noise, good for a smoke run only", card.model_id
+        )
+    table = source.table if pictures is None else pictures.table
+
+    def work(attempt: Attempt) -> Counts | None:
+        if pictures is None:
+            attempt.plan(table, config)
+            if request.estimate:
+                return _estimate(attempt, request, config)
+            runs = None
+        else:
+            runs = attempt.plan_pictures(pictures)
+        return _score(attempt, request, card, config, runs)
+
+    counts, status = run_attempt(
+        request,
+        request.configuration(card, pictures),
+        work,
+        num_videos=table.num_rows,
+        model={
+            "model_id": card.model_id,
+            "trained": card.trained,
+            "threshold": card.threshold,
+            "sha256": card.sha256,
+        },
+    )
+    if counts is None:
+        return 0
+    print_summary(OutputFolder(request.out), counts, card)
+    if status:
+        tell_failures(counts, request)
+    return status
+
+
+def _check_pictures(pictures: FaceSource, request: ScoreRequest, card: ModelCard) -> None:
+    """Tell what the source holds; raise RequestError if its pictures are not what the model takes."""
+    videos, address = f"{pictures.table.num_rows:,}", storage.as_text(request.source)
+    LOG.info("Pictures of the faces of %s videos in %s, model %s", videos, address, card.model_id)
+    if pictures.kind == "face_table":
+        LOG.info(
+            "How widely the faces are cut out is not known; the model expects a margin of %g", card.margin
+        )
+        return
+    margin, sampling = pictures.made_with["margin"], pictures.made_with["sampling"]
+    if margin != card.margin:
+        raise RequestError(
+            f"The faces were cut out with a margin of {margin:g}, the model expects {card.margin:g}: "
+            "jobs/extract_faces.py --margin makes others"
+        )
+    if request.sampling and str(Sampling.parse(request.sampling)) != sampling:
+        raise RequestError(f"The faces were sampled by {sampling}; --sampling cannot be {request.sampling}")
+    side_px, wanted_px = pictures.made_with["detect_max_side_px"], request.detect_max_side_px
+    if wanted_px is not None and wanted_px != side_px:
+        found = "in frames as they are" if side_px is None else f"with --detect-max-side {side_px}"
+        raise RequestError(f"The faces were detected {found}; --detect-max-side cannot be {wanted_px}")
+
+
+def _estimate(attempt: Attempt, request: ScoreRequest, config: ExtractConfig) -> None:
+    """Print what the segments that are left will cost, and note it in `run.json`."""
+    work = worklist.list_segments(attempt.out, num_cpus=attempt.cluster.num_cpus)
+    if not work.num_open:
+        LOG.info("Nothing is left to do")
+        return
+    attempt.cluster.start()
+    _refuse_beyond_machine(request, attempt)
+    from dfd.archive import estimate, stages
+    from dfd.cluster.runtime import cluster_gpus
+
+    found = estimate.measure(
+        attempt.out,
+        extract=partial(stages.extract_block, config=config),
+        scorer=partial(
+            stages.ScoreBlock,
+            request.model,
+            request.precision,
+            config.crop_px,
+            None,
+            raw=request.raw,
+            batch_size=request.pools.batch_size,
+        ),
+        placement=estimate.Placement.of(
+            request.pools, num_cpus=attempt.cluster.num_cpus, num_gpus=cluster_gpus()
+        ),
+        block_rows=work.block_rows,
+    )
+    attempt.record.values["estimate"] = {
+        "segments": work.num_open,
+        **found.as_json(),
+        "before": spent(attempt.out),
+    }
+    print(estimate.tell(found, work))
+
+
+def _score(
+    attempt: Attempt, request: ScoreRequest, card: ModelCard, config: ExtractConfig, runs: pa.Table | None
+) -> Counts:
+    out, cluster, record = attempt.out, attempt.cluster, attempt.record
+    work = worklist.list_segments(out, num_cpus=cluster.num_cpus, runs=runs)
+
+    def build(**placed: Any) -> Any:
+        from dfd.archive import stages
+
+        _refuse_beyond_machine(request, attempt)
+        return stages.build_score(
+            out,
+            config,
+            model=request.model,
+            precision=request.precision,
+            raw=request.raw,
+            work=work,
+            pools=request.pools,
+            of_pictures=runs is not None,
+            **placed,
+        )
+
+    record.values["model"] |= attempt.run_segments(work, build, waits_for="the model") or {}
+    record.values["model"]["threshold"] = (
+        card.threshold
+    )  # of the verdicts below, whatever an earlier attempt's was
+    commit_log.compact(out.checkpoint("segments"), out.results, SEGMENT_RESULT)
+    counts = finish(out, aggregation=request.aggregation, threshold=card.threshold, model_id=card.model_id)
+    counts = record.tables(counts, request.aggregation)
+    if predicted := record.values.get("estimate"):
+        predicted |= compared(predicted, spent(out))
+    return counts
+
+
+def _refuse_beyond_machine(request: ScoreRequest, attempt: Attempt) -> None:
+    """Raise RequestError if the pools want what a cluster of this machine never has: Ray would wait for it."""
+    from dfd.cluster.runtime import cluster_gpus, is_local
+
+    if is_local(request.address):
+        request.pools.refuse_beyond(num_cpus=attempt.cluster.num_cpus, num_gpus=cluster_gpus())
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("source")
+@click.option(
+    "--model", required=True, help="A bundle folder, a .keras file, or untrained:BACKBONE for a smoke run."
+)
+@click.option(
+    "--out", required=True, help="The output folder; the same command again does only what is missing."
+)
+@click.option("--sampling", help=f"{SAMPLINGS}.  [default: the bundle's, else stride]")
+@click.option(
+    "--segment-s", default=600.0, show_default=True, help="Longest piece of a video that one worker takes, s."
+)
+@click.option(
+    "--aggregation",
+    default="mean",
+    show_default=True,
+    help="mean, median, max or topk:K over a video's frames.",
+)
+@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True, help="What the model computes in; auto: float16 on a GPU, bfloat16 on a CPU with instructions for it, else float32.")  # fmt: skip
+@click.option("--raw", is_flag=True, help="p_fake as the model gives it, without the bundle's calibration.")
+@pool_options
+@click.option("--estimate", is_flag=True, help="Open the videos, time a sample of their segments, and only say what the run will cost. Not for pictures.")  # fmt: skip
+@archive_options
+def main(**flags: Any) -> None:
+    """Score the videos of SOURCE: a video, a folder, a glob, or a manifest (.csv, .parquet, .jsonl).
+
+    SOURCE may also be pictures of faces, of which no video is opened: the output folder of jobs/extract_faces.py, or
+    Parquet files with one picture a row.
+
+    Writes videos/ (one row for every video, whatever happened), faces/ (one row for every face) and run.json.
+
+    Exit status: 0 every video has an outcome; 1 more than --max-failed of them failed; 2 the request is unusable;
+    130 interrupted, and the same command resumes.
+    """
+    exit_with(lambda: run(_request(flags)), verbose=flags["verbose"])
+
+
+def _request(flags: dict[str, Any]) -> ScoreRequest:
+    pools = take_pools(flags)
+    fields = request_fields(flags)
+    fields["aggregation"] = Aggregation.parse(fields["aggregation"])
+    return ScoreRequest(**fields, pools=pools)

@@ -1,0 +1,1 @@
+"""Fine-tuning with Ray Train: data, loop, bundle."""

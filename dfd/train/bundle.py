@@ -1,0 +1,161 @@
+"""From a finished training to the bundle's files, and what the user sees of it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from dfd.cluster.runtime import LOG
+from dfd.train.loop import VALIDATED_FILENAME
+from dfd.train.run import Fitted, Prepared, read_validation_faces
+from dfd_core.errors import OutputError
+from dfd_core.evaluation import plots
+from dfd_core.evaluation.intervals import Bootstrap
+from dfd_core.model.bundle import CARD_FILENAME, MODEL_FILENAME, ModelCard, sha256_of
+from dfd_core.run.output_folder import OutputFolder, read_table
+from dfd_core.storage import address as storage
+from dfd_core.training.report import Judged, best_epoch, diverged_epoch, judge, read_history, to_png
+from dfd_core.training.settings import HISTORY_FILENAME, LOGS_FOLDER, TrainingSettings
+
+_SHOWN = ("roc_auc", "balanced_accuracy", "eer", "log_loss", "ece")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A written bundle.
+
+    Attributes:
+        card: As written.
+        judged: What was measured.
+        epochs: Epochs that were trained.
+        best_epoch: The one whose weights were kept, from 1.
+    """
+
+    card: ModelCard
+    judged: Judged
+    epochs: int
+    best_epoch: int
+
+
+def tell_data(prepared: Prepared) -> None:
+    """Log what is trained and validated on."""
+    for side in ("train", "validation"):
+        counts = prepared.facts[side]
+        LOG.info(
+            "%s: %s faces of %s real and %s fake videos in %s groups",
+            side,
+            f"{counts['faces_real'] + counts['faces_fake']:,}",
+            f"{counts['videos_real']:,}",
+            f"{counts['videos_fake']:,}",
+            f"{counts['groups']:,}",
+        )
+    if prepared.facts["left_out"]:
+        LOG.warning(
+            "Faces left out: %s", ", ".join(f"{n:,} {why}" for why, n in prepared.facts["left_out"].items())
+        )
+
+
+def write_bundle(
+    out: OutputFolder,
+    card: ModelCard,
+    prepared: Prepared,
+    fitted: Fitted,
+    settings: TrainingSettings,
+    versions: dict[str, str],
+) -> Finished:
+    """Write the bundle's files, the card last, and return what is in it.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    folder = fitted.folder
+    history = read_history(folder)
+    best, diverged = best_epoch(history), diverged_epoch(history)
+    if diverged is not None:
+        LOG.warning(
+            "The training diverged in epoch %d and ended there; the weights are those of epoch %d. A lower --learning-rate "
+            "or --precision float32 may go on longer",
+            diverged,
+            best,
+        )
+    faces = read_validation_faces(out, read_table(str(folder / VALIDATED_FILENAME)))
+    judged = judge(faces, settings, bootstrap=Bootstrap(seed=settings.seed))
+    if judged.threshold_note:
+        LOG.warning("The threshold is %g: %s", judged.threshold, judged.threshold_note)
+    training = {
+        "settings": settings.to_json(),
+        "data": prepared.facts,
+        "epochs": len(history),
+        "best_epoch": best,
+        **({} if diverged is None else {"diverged_epoch": diverged}),
+        "precision": sorted({worker["precision"] for worker in fitted.workers}),
+        "threshold_rule": settings.threshold,
+        **({"threshold_note": judged.threshold_note} if judged.threshold_note else {}),
+    }
+    complete = replace(
+        card,
+        threshold=judged.threshold,
+        calibration=None if judged.calibration is None else judged.calibration.to_card(),
+        training=training,
+        metrics=judged.metrics,
+        versions=versions,
+        sha256=sha256_of(folder / MODEL_FILENAME),
+    )
+    logs = sorted(path for path in (folder / LOGS_FOLDER).rglob("*") if path.is_file())
+    files = {
+        str(path.relative_to(folder)): path
+        for path in [folder / MODEL_FILENAME, folder / HISTORY_FILENAME, *logs]
+    }
+    pictures = {
+        "curves.png": plots.training_curves(history, best_epoch=best),
+        "confusion.png": plots.confusion_map(judged.measured.confusion),
+    }
+    contents = {name: to_png(figure) for name, figure in pictures.items()}
+    _write(out, files, {**contents, CARD_FILENAME: complete.to_json().encode()})
+    shutil.rmtree(folder, ignore_errors=True)
+    return Finished(complete, judged, len(history), best)
+
+
+def _write(out: OutputFolder, files: dict[str, Path], contents: dict[str, bytes]) -> None:
+    fs, root = storage.filesystem(out.root)
+    try:
+        for name, path in files.items():
+            fs.create_dir("/".join([root, *Path(name).parts[:-1]]), recursive=True)
+            storage.write_bytes(storage.join(out.root, name), path.read_bytes())
+        for name, content in contents.items():
+            storage.write_bytes(storage.join(out.root, name), content)
+    except OSError as error:
+        raise OutputError(f"{out.root} cannot be written: {storage.one_line(error)}") from error
+
+
+def print_summary(out: OutputFolder, finished: Finished) -> None:
+    """Print the main figures and the next command."""
+    console = Console(highlight=False, soft_wrap=True)
+    card, measured = finished.card, finished.judged.measured
+    console.print(
+        f"\n[bold]{escape(card.model_id)}[/bold]: {finished.epochs} epochs, the best was {finished.best_epoch}"
+    )
+    console.print(
+        f"validation videos: {measured.num_real:,} real, {measured.num_fake:,} fake, {measured.num_groups:,} groups"
+    )
+    for name in _SHOWN:
+        console.print(f"  {name:<18} {_estimate(measured.figures[name])}")
+    calibration: Any = card.calibration or {"kind": "none"}
+    fitted = f" {calibration['temperature']:.3g}" if calibration["kind"] == "temperature" else ""
+    console.print(
+        f"calibration: {calibration['kind']}{fitted}; threshold: {card.threshold:.4g} ({card.training['threshold_rule']})"
+    )
+    folder = escape(storage.as_text(out.root.rstrip("/")))
+    console.print(f"\npython jobs/score.py VIDEOS --model {folder} --out SCORES\n")
+
+
+def _estimate(found: Any) -> str:
+    if found.value is None:
+        return "-"
+    interval = f"  {found.low:.3f} to {found.high:.3f}" if found.low is not None else ""
+    return f"{found.value:.3f}{interval}"

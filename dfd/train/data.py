@@ -1,0 +1,238 @@
+"""The Ray Data pipelines of training: index the faces, put them in order on disk, stream them to the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+from ray.data import Dataset
+
+from dfd.cluster.runtime import plain_errors
+from dfd_core.faces.images import FaceColumns
+from dfd_core.run.output_folder import write_table
+from dfd_core.storage import address as storage
+from dfd_core.training.augment import Augmentation, augment, rng_of
+from dfd_core.training.labelled_faces import (
+    INDEX,
+    Labelled,
+    Placement,
+    crops_of_images,
+    image_bytes,
+    index_faces,
+    read_images,
+)
+
+if TYPE_CHECKING:
+    from dfd_core.training.trainer import Batch
+
+_ARROW: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True, "batch_size": 256}
+_STREAM_CPUS = 0.5
+_FILE_ROWS = 1024
+_AHEAD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FaceTables:
+    """The labelled faces as Ray Data reads them.
+
+    Attributes:
+        address: Names the file system.
+        labelled: What is there.
+        image_list: Where the manifest of pictures is kept as a table that Ray Data can read.
+    """
+
+    address: str
+    labelled: Labelled
+    image_list: str
+
+    @property
+    def columns(self) -> FaceColumns:
+        """What the columns of `dataset` hold."""
+        manifest = self.labelled.manifest
+        if manifest is None:
+            assert self.labelled.columns is not None
+            return self.labelled.columns
+        return FaceColumns(
+            "image", "video_id", "label", "group" if "group" in manifest.column_names else None
+        )
+
+    def dataset(self) -> Dataset:
+        """Return the lazy dataset of pictures: one row a face."""
+        if self.labelled.manifest is None:
+            fs, _ = storage.filesystem(self.address)
+            names = [self.columns.image, self.columns.video_id, self.columns.label, self.columns.group]
+            schema = pq.read_schema(self.labelled.files[0], filesystem=fs).names
+            names += ["frame_index"] if "frame_index" in schema else []
+            faces = ray.data.read_parquet(list(self.labelled.files), filesystem=fs, num_cpus=1)
+            return faces.select_columns([name for name in dict.fromkeys(names) if name])
+        write_table(self.image_list, self.labelled.manifest)
+        fs, path = storage.filesystem(self.image_list)
+        return (
+            ray.data.read_parquet(path, filesystem=fs, num_cpus=1)
+            .repartition(target_num_rows_per_block=256)
+            .map_batches(read_images, num_cpus=1, **_ARROW)  # 1 row : 1 picture
+        )
+
+
+def read_index(tables: FaceTables) -> pa.Table:
+    """Return INDEX of all faces.
+
+    Raises:
+        DfdError: A table cannot be used.
+    """
+    index = tables.dataset().map_batches(  # 1 face : 1 row, pixels dropped
+        _index, fn_kwargs={"columns": tables.columns}, num_cpus=1, **_ARROW
+    )
+    with plain_errors():
+        blocks = ray.get(index.to_arrow_refs())
+    return pa.concat_tables([block for block in blocks if block.num_rows] or [INDEX.empty_table()])
+
+
+def write_side(tables: FaceTables, placement: Placement, folder: str) -> None:
+    """Write one side's faces in their order into `folder`: PLACED.
+
+    Raises:
+        DfdError: It cannot be written.
+    """
+    shared = ray.put(placement)
+    fs, path = storage.filesystem(folder)
+    placed = (
+        tables.dataset()
+        .map_batches(  # 1 face : its positions, mostly 1
+            _place, fn_kwargs={"placement": shared, "columns": tables.columns}, num_cpus=1, **_ARROW
+        )
+        .sort("position")
+        .map_batches(_without_repeats, batch_format="pyarrow", batch_size=None, num_cpus=1)
+    )
+    with plain_errors():
+        placed.write_parquet(
+            path,
+            filesystem=fs,
+            mode="overwrite",
+            min_rows_per_file=_FILE_ROWS,
+            ray_remote_args={"num_cpus": 1},
+        )
+
+
+def _index(faces: pa.Table, *, columns: FaceColumns) -> pa.Table:
+    return index_faces(columns.with_text_names(faces), columns)
+
+
+def _place(faces: pa.Table, *, placement: Any, columns: FaceColumns) -> pa.Table:
+    return _fetched(placement).rows(columns.with_text_names(faces), columns)
+
+
+@lru_cache(maxsize=1)
+def _fetched(placement: Any) -> Placement:
+    """Return the placement, unpickled once for each process."""
+    found: Placement = ray.get(placement)
+    return found
+
+
+def _without_repeats(placed: pa.Table) -> pa.Table:
+    """Return a sorted block with each position once: a video may have the same picture in two blocks of the source."""
+    positions = placed.column("position").to_numpy()
+    first = np.ones(len(positions), np.bool_)
+    first[1:] = positions[1:] != positions[:-1]
+    return placed.filter(pa.array(first))
+
+
+def stream_side(folder: str, *, input_size: int) -> Dataset:
+    """Return the lazy dataset of one side: PLACED with the decoded `crop` in place of `image`, in order."""
+    fs, path = storage.filesystem(folder)
+    placed = ray.data.read_parquet(path, filesystem=fs, num_cpus=_STREAM_CPUS)
+    return placed.map_batches(  # 1 face : 1 crop
+        _with_crops, fn_kwargs={"input_size": input_size}, num_cpus=_STREAM_CPUS, **_ARROW
+    )
+
+
+def _with_crops(placed: pa.Table, *, input_size: int) -> pa.Table:
+    crops = crops_of_images([image or b"" for image in image_bytes(placed, "image")], input_size)
+    size = input_size * input_size * 3
+    values = pa.FixedSizeBinaryArray.from_buffers(pa.binary(size), len(crops), [None, pa.py_buffer(crops)])
+    return placed.drop_columns(["image"]).append_column("crop", values)
+
+
+# --- what runs in a training worker -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """How one worker reads its shard of a side.
+
+    Attributes:
+        shard: What `ray.train.get_dataset_shard` returned.
+        batch_size: Faces a step on this worker.
+        input_size: Side of a crop, pixels.
+        num_threads: Threads that augment.
+    """
+
+    shard: Any
+    batch_size: int
+    input_size: int
+    num_threads: int = 1
+
+    def validation(self) -> Iterator[Batch]:
+        """Yield the shard's faces once, in order."""
+        for table in self.shard.iter_batches(batch_size=self.batch_size, batch_format="pyarrow"):
+            yield self._batch(table)
+
+    def training(
+        self, *, augmentation: Augmentation, seed: int, epoch: int, shuffle_faces: int, skip: int = 0
+    ) -> Iterator[Batch]:
+        """Yield one epoch's batches, augmented, read ahead of the training.
+
+        The order is decided by seed and epoch: faces are drawn from a buffer of `shuffle_faces`, which is filled in the
+        order on disk.
+
+        Args:
+            augmentation: Of each face.
+            seed: Of order and augmentation.
+            epoch: From 0.
+            shuffle_faces: Size of the buffer.
+            skip: Steps to leave out, which an interrupted epoch has done.
+        """
+        tables = self.shard.iter_batches(
+            batch_size=self.batch_size,
+            batch_format="pyarrow",
+            local_shuffle_buffer_size=max(shuffle_faces, self.batch_size),
+            local_shuffle_seed=int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]),
+        )
+
+        def prepare(table: pa.Table) -> Batch:
+            batch = self._batch(table)
+            pairs = zip(batch.crops, batch.position.tolist(), strict=True)
+            crops = pool.map(lambda pair: augment(pair[0], augmentation, rng_of(seed, epoch, pair[1])), pairs)
+            return replace(batch, crops=np.stack(list(crops)))
+
+        with ThreadPoolExecutor(self.num_threads) as pool, ThreadPoolExecutor(1) as reader:
+            kept = (table for step, table in enumerate(tables) if step >= skip)
+            pending = []
+            while True:
+                while len(pending) < _AHEAD and (table := next(kept, None)) is not None:
+                    pending.append(reader.submit(prepare, table))
+                if not pending:
+                    return
+                yield pending.pop(0).result()
+
+    def _batch(self, table: pa.Table) -> Batch:
+        from dfd_core.training.trainer import Batch
+
+        table = table.combine_chunks()
+        crop = table.column("crop").combine_chunks()
+        crop = crop.chunk(0) if isinstance(crop, pa.ChunkedArray) else crop
+        size = self.input_size
+        flat = np.frombuffer(crop.buffers()[1], np.uint8)[crop.offset * size * size * 3 :]
+        return Batch(
+            flat[: len(crop) * size * size * 3].reshape(len(crop), size, size, 3),
+            table.column("is_fake").to_numpy(zero_copy_only=False).astype(np.bool_),
+            table.column("weight").to_numpy().astype(np.float32),
+            table.column("position").to_numpy().astype(np.int64),
+        )

@@ -1,0 +1,158 @@
+"""What one training worker does: feed the `Trainer` from its shards, report to Ray Train, resume from its checkpoint."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray.train
+
+from dfd.train.data import Feed
+from dfd_core.errors import RequestError
+from dfd_core.model.bundle import MODEL_FILENAME, ModelCard, card_from_fields
+from dfd_core.run.output_folder import write_table
+from dfd_core.training.settings import TrainingSettings
+
+VALIDATED_FILENAME = "validated.parquet"
+VALIDATED = pa.schema(
+    [pa.field("position", pa.int64()), pa.field("is_fake", pa.bool_()), pa.field("p_raw", pa.float32())]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every worker is told.
+
+    Attributes:
+        settings: `TrainingSettings.to_json`.
+        card: The fields of the card that say how crops become input.
+        num_train: Places in the order of training, a multiple of the global batch.
+        num_validation: Validation faces.
+        checkpoint_every_steps: 0 for one checkpoint an epoch.
+        tally: The actor that shows progress.
+    """
+
+    settings: dict[str, Any]
+    card: dict[str, Any]
+    num_train: int
+    num_validation: int
+    checkpoint_every_steps: int
+    tally: Any
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """Train until there is nothing left to do; what a user can put right is told to the tally, not raised."""
+    job: Job = config["job"]
+    try:
+        _Worker(job).run()
+    except RequestError as error:  # the same on every worker, and no better the next time
+        ray.get(job.tally.refuse.remote(type(error).__name__, str(error)))
+
+
+class _Worker:
+    def __init__(self, job: Job) -> None:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        from dfd_core.training import trainer as training
+
+        context = ray.train.get_context()
+        self._rank = context.get_world_rank()
+        self._job = job
+        self._settings = settings = TrainingSettings.from_json(job.settings)
+        threads = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
+        device = training.prepare_process(num_threads=threads)
+        strategy = training.strategy_for(settings.num_workers)
+        card: ModelCard = card_from_fields(job.card)
+        self._folder = tempfile.TemporaryDirectory(prefix="dfd-train-")
+        self._trainer = training.Trainer(settings, card, strategy=strategy, work_folder=self._folder.name)
+        self._train, self._validation = (
+            Feed(ray.train.get_dataset_shard(side), settings.batch_per_worker, settings.input_size, threads)
+            for side in ("train", "validation")
+        )
+        job.tally.ready.remote(self._rank, os.getpid(), self._trainer.precision, device)
+
+    def run(self) -> None:
+        """Train from the last checkpoint, or from the start."""
+        with _checkpoint_folder() as folder:
+            if folder is not None and (Path(folder) / MODEL_FILENAME).is_file():
+                return  # the last worker died after all was done
+            if folder is not None:
+                self._trainer.load(folder, first_worker=self._rank == 0)
+        trainer = self._trainer
+        trainer.begin()
+        while not trainer.should_stop:
+            self._run_epoch()
+            trainer_logs = trainer.end_epoch(
+                trainer.validate(self._validation.validation(), self._job.num_validation)
+            )
+            if self._rank == 0:
+                self._job.tally.epoch.remote(trainer.epoch, trainer_logs)
+            self._report(trainer_logs)
+        trainer.end()
+        self._report_result()
+
+    def _run_epoch(self) -> None:
+        trainer, settings, job = self._trainer, self._settings, self._job
+        steps = job.num_train // settings.batch_size
+        batches = self._train.training(
+            augmentation=settings.augmentation,
+            seed=settings.seed,
+            epoch=trainer.epoch,
+            shuffle_faces=settings.shuffle_faces,
+            skip=trainer.step,
+        )
+        for batch in batches:
+            trainer.train_step(batch)
+            if self._rank == 0:
+                job.tally.step.remote(trainer.epoch, trainer.step, steps, trainer.running()["loss"])
+            every = job.checkpoint_every_steps
+            if every and trainer.step % every == 0 and trainer.step < steps:
+                if trainer.has_diverged:
+                    return  # the rest of the epoch changes nothing, and this is no state to go on from
+                self._report({})
+        if trainer.step != steps:
+            raise RuntimeError(f"Expected {steps} steps in the epoch. Received: {trainer.step}")
+
+    def _report(self, logs: dict[str, float]) -> None:
+        """Report to Ray Train, with the whole state from the first worker."""
+        figures = {"epoch": self._trainer.epoch, "step": self._trainer.step, **logs}
+        with self._new_folder() as folder:
+            self._trainer.save(folder)
+            ray.train.report(figures, checkpoint=_checkpoint(folder))
+
+    def _report_result(self) -> None:
+        """Report the model with the best epoch's weights, and what it says of the validation faces."""
+        validated = self._trainer.validate(self._validation.validation(), self._job.num_validation)
+        with self._new_folder() as folder:
+            self._trainer.save(folder)
+            if folder is not None:
+                self._trainer.export(folder)
+                columns = [range(len(validated.p_fake)), validated.is_fake, validated.p_fake]
+                table = pa.table(
+                    [pa.array(values, field.type) for values, field in zip(columns, VALIDATED, strict=True)],
+                    schema=VALIDATED,
+                )
+                write_table(os.path.join(folder, VALIDATED_FILENAME), table)
+            ray.train.report({"done": True, **validated.figures()}, checkpoint=_checkpoint(folder))
+
+    def _new_folder(self) -> Any:
+        return tempfile.TemporaryDirectory(prefix="dfd-state-") if self._rank == 0 else nullcontext()
+
+
+def _checkpoint(folder: str | None) -> Any:
+    return None if folder is None else ray.train.Checkpoint.from_directory(folder)
+
+
+@contextmanager
+def _checkpoint_folder() -> Iterator[str | None]:
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        yield None
+        return
+    with checkpoint.as_directory() as folder:
+        yield folder

@@ -1,0 +1,250 @@
+"""The training run on Ray: faces in order on disk, then Ray Train's workers until the model is there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.fs as pafs
+import ray
+import ray.train
+from ray.data import ExecutionOptions
+from ray.train.tensorflow import TensorflowTrainer
+
+from dfd.cluster.runtime import LOG, cluster_cpus, cluster_gpus
+from dfd.train.data import FaceTables, read_index, stream_side, write_side
+from dfd.train.loop import Job, train_worker
+from dfd.train.progress import TrainProgress
+from dfd_core import errors
+from dfd_core.errors import RequestError
+from dfd_core.model.bundle import ModelCard
+from dfd_core.run.output_folder import OutputFolder, read_table, write_table
+from dfd_core.storage import address as storage
+from dfd_core.training.labelled_faces import Labelled, balanced_weights, place, usable_faces
+from dfd_core.training.report import side_counts
+from dfd_core.training.settings import TrainingSettings
+from dfd_core.training.splits import audit, split_by_group
+
+_WORK = "work"
+_RUN_NAME = "training"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The faces as they lie on disk, and what was found out about them.
+
+    Attributes:
+        num_train: Places in the order of training.
+        num_validation: Validation faces.
+        facts: Counts by side, what was left out, the split and its audit, for the card.
+    """
+
+    num_train: int
+    num_validation: int
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What Ray Train left.
+
+    Attributes:
+        folder: A local copy of the last checkpoint: model, history, logs, scores of the validation faces.
+        workers: What each worker said of itself.
+    """
+
+    folder: Path
+    workers: list[dict[str, Any]]
+
+
+def prepare(out: OutputFolder, labelled: Labelled, address: str, settings: TrainingSettings) -> Prepared:
+    """Split the faces and write each side in its order, once; a resumed run finds them.
+
+    Raises:
+        RequestError: The faces cannot be used or split.
+    """
+    marker = _address(out, "prepared.json")
+    if storage.exists(marker):
+        return Prepared(**json.loads(storage.read_bytes(marker)))
+    LOG.info("Reading and checking the faces")
+    tables = FaceTables(address, labelled, _address(out, "images.parquet"))
+    faces = usable_faces(read_index(tables))
+    split = split_by_group(faces.rows, validation=settings.validation, seed=settings.seed)
+    found = audit(faces.rows, split.is_validation)
+    rows = faces.rows.assign(component=split.component)
+    sides = {
+        "train": rows[~split.is_validation],
+        "validation": rows[split.is_validation].reset_index(drop=True),
+    }
+    weights = (
+        balanced_weights(sides["train"]["is_fake"].to_numpy())
+        if settings.class_balance == "weights"
+        else (1.0, 1.0)
+    )
+    placements = {
+        "train": place(
+            sides["train"], multiple=settings.batch_size, seed=settings.seed, weight_of_label=weights
+        ),
+        "validation": place(sides["validation"], multiple=settings.batch_size, seed=None),
+    }
+    for name, placement in placements.items():
+        write_side(tables, placement, _address(out, name))
+    names = ["video_id", "component", "frame_index", "is_fake"]
+    write_table(_address(out, "validation_faces.parquet"), pa.Table.from_pandas(sides["validation"][names]))
+    facts = {
+        **{name: side_counts(side) for name, side in sides.items()},
+        "left_out": faces.left_out,
+        "groups": split.num_groups,
+        "groups_joined_by_identical_images": split.num_joined_groups,
+        "images_shared_by_groups": split.num_shared_images,
+        "faces_repeated_to_fill_the_last_step": placements["train"].size - placements["train"].count,
+        "audit": found,
+    }
+    prepared = Prepared(placements["train"].size, placements["validation"].count, facts)
+    storage.write_bytes(marker, json.dumps(asdict(prepared)).encode())
+    return prepared
+
+
+def fit(
+    out: OutputFolder,
+    prepared: Prepared,
+    card: ModelCard,
+    settings: TrainingSettings,
+    *,
+    checkpoint_every_steps: int,
+    max_failures: int,
+    use_gpu: str,
+) -> Fitted:
+    """Train on the workers and return what they left.
+
+    Raises:
+        RequestError: The model cannot be built, or the cluster has no room for the workers.
+        ray.train.TrainingFailedError: Workers were lost more than `max_failures` times.
+    """
+    logging.getLogger("ray.train").setLevel(LOG.level if LOG.level < logging.INFO else logging.CRITICAL)
+    scaling = _scaling(settings.num_workers, use_gpu)
+    fs, path = storage.filesystem(_address(out, "ray"))
+    fs.create_dir(path, recursive=True)
+    LOG.info("Starting %d training workers", settings.num_workers)
+    with TrainProgress(epochs=settings.epochs, batch_size=settings.batch_size) as progress:
+        job = Job(
+            settings.to_json(),
+            {"name": card.name, "input_size": card.input_size, "scale": card.scale},
+            prepared.num_train,
+            prepared.num_validation,
+            checkpoint_every_steps,
+            progress.tally,
+        )
+        trainer = TensorflowTrainer(
+            train_worker,
+            train_loop_config={"job": job},
+            scaling_config=scaling,
+            datasets={
+                side: stream_side(_address(out, side), input_size=settings.input_size)
+                for side in ("train", "validation")
+            },
+            # In order: the same faces go to the same worker in every epoch and in every attempt.
+            dataset_config=ray.train.DataConfig(execution_options=ExecutionOptions(preserve_order=True)),
+            run_config=ray.train.RunConfig(
+                name=_RUN_NAME,
+                storage_path=path,
+                storage_filesystem=fs,
+                failure_config=ray.train.FailureConfig(max_failures=max_failures),
+                checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            ),
+        )
+        # Ray Train would take Ctrl-C for itself and exit with 0. Here it ends the driver, whose actors end with it.
+        trainer._register_sigint_handler = lambda controller: None
+        result = trainer.fit()
+    if progress.refused is not None:
+        kind, message = progress.refused
+        remove_run(out)  # its state is "finished" without a model
+        raise getattr(errors, kind, RequestError)(message)
+    folder = Path(tempfile.mkdtemp(prefix="dfd-trained-"))
+    result.checkpoint.to_directory(str(folder))
+    return Fitted(folder, [progress.workers[rank] for rank in sorted(progress.workers)])
+
+
+def read_validation_faces(out: OutputFolder, p_raw: pa.Table) -> pd.DataFrame:
+    """Return the validation faces with their scores: `video_id component frame_index is_fake p_raw`."""
+    faces = read_table(_address(out, "validation_faces.parquet")).to_pandas()
+    scores = p_raw.to_pandas().sort_values("position", ignore_index=True)
+    if not (scores["is_fake"] == faces["is_fake"]).all():
+        raise ValueError("Expected the workers' labels to be those of the split")
+    return faces.assign(p_raw=scores["p_raw"])
+
+
+def remove_work(out: OutputFolder) -> None:
+    """Remove the copies of the faces and the checkpoints; the bundle is complete without them."""
+    fs, path = storage.filesystem(storage.join(out.root, _WORK))
+    if fs.get_file_info(path).type == pafs.FileType.Directory:
+        fs.delete_dir(path)
+
+
+def remove_run(out: OutputFolder) -> None:
+    """Remove what Ray Train has kept, so that the next run begins anew."""
+    fs, path = storage.filesystem(_address(out, "ray"))
+    fs.delete_dir(path)
+
+
+def _address(out: OutputFolder, *names: str) -> str:
+    return storage.join(out.root, _WORK, *names)
+
+
+def _scaling(num_workers: int, use_gpu: str) -> Any:
+    """Return what each worker gets: its share of half the CPUs, and maybe a GPU; the other half decodes faces.
+
+    Raises:
+        RequestError: GPUs were asked for that the cluster does not have.
+    """
+    gpus, cpus = cluster_gpus(), cluster_cpus()
+    if use_gpu == "yes" and gpus < num_workers:
+        raise RequestError(
+            f"Expected a GPU for each of {num_workers} workers. Received: {gpus:g} in the cluster"
+        )
+    on_gpu = use_gpu == "yes" or (use_gpu == "auto" and gpus >= num_workers)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    sizes = [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]
+    share = cpus_of_worker(sizes, cpus / 2 / num_workers, num_workers=num_workers, on_gpu=on_gpu)
+    return ray.train.ScalingConfig(
+        num_workers=num_workers,
+        use_gpu=on_gpu,
+        resources_per_worker={"CPU": share, **({"GPU": 1} if on_gpu else {})},
+        placement_strategy="PACK" if on_gpu else "SPREAD",
+    )
+
+
+def cpus_of_worker(
+    nodes: Sequence[tuple[float, float]], share: float, *, num_workers: int, on_gpu: bool
+) -> float:
+    """Return the most whole CPUs, up to `share`, that every worker finds on one node, for Ray waits for what none has.
+
+    >>> cpus_of_worker([(16, 0)] * 4, 32.0, num_workers=1, on_gpu=False)
+    16
+    >>> cpus_of_worker([(16, 0)] * 8 + [(8, 2)], 34.0, num_workers=2, on_gpu=True)
+    4
+
+    Args:
+        nodes: CPUs and GPUs of each.
+        share: What a worker would get of a single machine.
+        num_workers: Workers to find room for.
+        on_gpu: Whether each takes a GPU.
+
+    Returns:
+        A fraction where less than one CPU is left for each: `share`, or 0 on a GPU that then decides alone.
+    """
+    for cpus in range(int(share), 0, -1):
+        room = sum(
+            min(int(node_cpus // cpus), int(gpus)) if on_gpu else int(node_cpus // cpus)
+            for node_cpus, gpus in nodes
+        )
+        if room >= num_workers:
+            return cpus
+    return 0 if on_gpu else min(share, 1.0)

@@ -1,0 +1,1 @@
+"""The user's tables, derived from the committed segments. No video is opened."""

@@ -1,0 +1,299 @@
+"""STAGE 3, finish: the user's `faces/` and `videos/` from the committed segments. Opens no video; can be run again.
+
+Frame score = the highest `p_fake` of the frame's faces. Video score = an aggregation over the frames with a face.
+The joins and groupings run in DuckDB, which spills to disk, so the size of the archive is not bounded by memory.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from dfd_core.config import Aggregation
+from dfd_core.errors import OutputError
+from dfd_core.run import commit_log
+from dfd_core.run.counts import Counts
+from dfd_core.run.database import database
+from dfd_core.run.output_folder import (
+    OutputFolder,
+    dataset,
+    dataset_of_file,
+    read_schema,
+    read_table,
+    replace_table,
+)
+from dfd_core.schemas import (
+    FACE_VIDEOS,
+    FACES,
+    MANIFEST,
+    SEGMENT,
+    SEGMENT_RESULT,
+    VIDEO_PLAN,
+    VIDEOS,
+    check,
+)
+from dfd_core.step_clock import STEPS
+
+STATUSES = ("scored", "no_face", "partial", "failed")
+_BATCH_ROWS = 50_000
+_SLICE_ROWS = 500_000
+_FRAME = ["video_id", "frame_index", "p_fake"]
+_SCORES = pa.schema([VIDEOS.field("video_id"), VIDEOS.field("p_fake")])
+
+
+def finish(out: OutputFolder, *, aggregation: Aggregation, threshold: float, model_id: str) -> Counts:
+    """Write `faces/` and `videos/` from the committed segments and return what they hold.
+
+    Args:
+        out: The output folder.
+        aggregation: How a video's frames become one number.
+        threshold: `p_fake` from which the verdict is `fake`.
+        model_id: Goes into every row.
+
+    Raises:
+        OutputError: The log is damaged or incomplete, or the tables cannot be written.
+    """
+    with connect(out, SEGMENT_RESULT) as db, tempfile.TemporaryDirectory(prefix="dfd-scores-") as folder:
+        scores = os.path.join(folder, "scores.parquet")
+        with pq.ParquetWriter(scores, _SCORES) as writer:
+            replace_table(out.faces, _with_scores(_faces(db), db.cursor(), aggregation, writer), FACES)
+        db.register("scores", ds.dataset(scores))
+        own = read_own_columns(out)
+        schema = pa.schema([*VIDEOS, *own.schema])
+        replace_table(out.videos, _videos(db, own, threshold, model_id), schema)
+        return counts(db, out, STATUSES)
+
+
+@contextmanager
+def connect(out: OutputFolder, results_schema: pa.Schema) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Give a database with the views `manifest`, `plans`, `listed` and `results`, the last two by segment.
+
+    Args:
+        out: The output folder.
+        results_schema: What is read of the segment log.
+
+    Raises:
+        OutputError: The log is incomplete.
+    """
+    with database() as db:
+        db.register("manifest", dataset_of_file(out.manifest, MANIFEST))
+        db.register("listed", dataset(out.segment_list, SEGMENT))
+        plans = commit_log.rows(out.checkpoint("plan"), out.plans, VIDEO_PLAN)
+        commit_log.register_once(db, "plans", plans, "plan_key")
+        results = commit_log.rows(out.checkpoint("segments"), out.results, results_schema)
+        commit_log.register_once(db, "results", results, "segment_id")
+        _refuse_incomplete(db)
+        yield db
+
+
+def own_columns(manifest: pa.Schema) -> list[pa.Field]:
+    """Return the fields of a manifest that are the user's own."""
+    return [field for field in manifest if field.name not in MANIFEST.names]
+
+
+def read_own_columns(out: OutputFolder) -> pa.Table:
+    """Return the user's own columns of the manifest that the run reads, a row a video; no rows if there are none."""
+    return read_table(out.manifest, [field.name for field in own_columns(read_schema(out.manifest))])
+
+
+def _refuse_incomplete(db: duckdb.DuckDBPyConnection) -> None:
+    unplanned, missing = _one(
+        db,
+        """
+        SELECT (SELECT count(*) FROM manifest ANTI JOIN plans USING (plan_key)),
+               (SELECT coalesce(sum(len(segments)), 0) FROM manifest JOIN plans USING (plan_key))
+               - (SELECT count(*) FROM listed SEMI JOIN results USING (segment_id) SEMI JOIN manifest USING (plan_key))
+        """,
+    )
+    if unplanned or missing:
+        raise OutputError(
+            f"The run is not complete: {unplanned} videos are not planned and {missing} segments are not done. "
+            "The command that filled the folder completes it."
+        )
+
+
+def _one(db: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
+    return tuple(db.sql(query).fetchall()[0])
+
+
+def _faces(db: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
+    names = ", ".join(f"face.{name}" for name in FACES.names if name != "video_id")
+    reader = db.sql(
+        f"""
+        SELECT video_id, {names}
+        FROM (SELECT manifest_row, video_id, unnest(faces) AS face
+              FROM results SEMI JOIN listed USING (segment_id) JOIN manifest USING (plan_key))
+        ORDER BY manifest_row, face.frame_index, face.face_index
+        """
+    ).to_arrow_reader(_BATCH_ROWS)
+    for batch in reader:
+        yield check(pa.Table.from_batches([batch]).cast(FACES), FACES)
+
+
+_OF_FRAMES = {
+    "mean": "list_avg(p)",
+    "median": "list_median(p)",
+    "max": "list_max(p)",
+    "topk": "list_avg(list_slice(list_reverse_sort(p), 1, {k}))",
+}
+
+
+def _with_scores(
+    faces: Iterator[pa.Table],
+    db: duckdb.DuckDBPyConnection,
+    aggregation: Aggregation,
+    writer: pq.ParquetWriter,
+) -> Iterator[pa.Table]:
+    """Pass `faces` on as they are, and write the score of each of their videos.
+
+    The frames of a video become a list, which DuckDB cannot spill to disk; so the faces, which come a video at a time, are
+    taken some hundred thousand at once.
+    """
+    held = FACES.empty_table().select(_FRAME)
+    for table in faces:
+        held = pa.concat_tables([held, table.select(_FRAME)])
+        if held.num_rows >= _SLICE_ROWS:
+            begun = pc.index(held.column("video_id"), held.column("video_id")[-1]).as_py()
+            writer.write_table(_scores(db, held.slice(0, begun), aggregation))
+            held = held.slice(begun)
+        yield table
+    writer.write_table(_scores(db, held, aggregation))
+
+
+def _scores(db: duckdb.DuckDBPyConnection, frames: pa.Table, aggregation: Aggregation) -> pa.Table:
+    """Return a row of `_SCORES` for each video of `frames`."""
+    of_frames = _OF_FRAMES[aggregation.kind].format(k=aggregation.k)
+    db.register("frames", frames)
+    # The frames are listed in their order before they are averaged: a sum in any order is not the same number twice.
+    return (
+        db.sql(
+            f"""
+        SELECT video_id, {of_frames}::FLOAT AS p_fake FROM (
+            SELECT video_id, list(p ORDER BY frame_index) AS p FROM (
+                SELECT video_id, frame_index, max(p_fake)::DOUBLE AS p FROM frames GROUP BY ALL)
+            GROUP BY video_id)
+        """
+        )
+        .to_arrow_table()
+        .cast(_SCORES)
+    )
+
+
+def _videos(
+    db: duckdb.DuckDBPyConnection, own: pa.Table, threshold: float, model_id: str
+) -> Iterator[pa.Table]:
+    joined = db.sql(
+        f"""
+        SELECT videos.*, p_fake FROM ({videos_query("scored", num_faces="len(faces)")}) AS videos
+               LEFT JOIN scores USING (video_id)
+        ORDER BY manifest_row
+        """
+    )
+    for batch in joined.to_arrow_reader(_BATCH_ROWS):
+        core = pa.Table.from_batches([batch])
+        verdict = pc.if_else(
+            pc.greater_equal(core.column("p_fake"), pa.scalar(threshold, pa.float32())), "fake", "real"
+        )
+        core = core.append_column("verdict", verdict)
+        core = core.append_column("model_id", pa.array([model_id] * core.num_rows, pa.string()))
+        yield finish_videos(core, own, VIDEOS)
+
+
+def videos_query(done: str, *, num_faces: str) -> str:
+    """Return the query for one row per manifest row: the plan's facts and the sums over its segments.
+
+    Args:
+        done: The status of a video that has faces and no error.
+        num_faces: An expression for a segment's number of faces.
+    """
+    return f"""
+        WITH decoded AS (
+            SELECT plan_key, sum(num_frames) AS num_frames, sum(num_frames_wanted) AS num_wanted,
+                   sum({num_faces}) AS num_faces, count(*) AS num_segments, count(error_kind) AS num_faulty,
+                   arg_min(error_kind, segment_id) AS error_kind, arg_min(error_message, segment_id) AS error_message
+            FROM results SEMI JOIN listed USING (segment_id) GROUP BY plan_key),
+        joined AS (
+            SELECT manifest_row, plan_key, video_id, uri, fps, duration_s, width, height,
+                   coalesce(num_frames, 0) AS num_frames, num_wanted, coalesce(num_faces, 0) AS num_faces,
+                   num_segments, num_faulty,
+                   coalesce(plans.error_kind, decoded.error_kind) AS error_kind,
+                   coalesce(plans.error_message, decoded.error_message) AS error_message
+            FROM manifest JOIN plans USING (plan_key) LEFT JOIN decoded USING (plan_key))
+        SELECT *, CASE WHEN num_faces > 0 AND error_kind IS NULL THEN '{done}'
+                       WHEN num_faces > 0 THEN 'partial'
+                       WHEN error_kind IS NULL THEN 'no_face'
+                       ELSE 'failed' END AS status
+        FROM joined"""
+
+
+def finish_videos(core: pa.Table, own: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return one batch of `videos/`, of `schema` and the manifest's own columns; a message says how much is missing."""
+    own = own.take(core.column("manifest_row"))
+    columns = {name: core.column(name) for name in core.column_names} | {"error_message": _with_share(core)}
+    core = pa.Table.from_arrays([columns[name] for name in schema.names], names=schema.names).cast(schema)
+    for field in own.schema:
+        core = core.append_column(field, own.column(field.name))
+    return check(core, pa.schema([*schema, *own.schema]))
+
+
+def _with_share(core: pa.Table) -> pa.Array:
+    rows = zip(
+        *(
+            core.column(name).to_pylist()
+            for name in ("error_message", "num_segments", "num_faulty", "error_kind")
+        ),
+        strict=True,
+    )
+    return pa.array(
+        [
+            f"{message} ({faulty} of {segments} segments affected)"
+            if kind and faulty and segments > 1
+            else message
+            for message, segments, faulty, kind in rows
+        ],
+        pa.string(),
+    )
+
+
+def counts(db: duckdb.DuckDBPyConnection, out: OutputFolder, statuses: Sequence[str]) -> Counts:
+    """Return what the tables that have just been written hold."""
+    db.register("videos", dataset(out.videos, FACE_VIDEOS))
+    found = dict(db.sql("SELECT status, count(*) FROM videos GROUP BY status").fetchall())
+    kinds = db.sql(
+        "SELECT error_kind, count(*) FROM videos WHERE error_kind IS NOT NULL GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    frames, faces, footage_s = _one(
+        db,
+        """SELECT coalesce(sum(num_frames), 0), coalesce(sum(num_faces), 0),
+                  coalesce(sum(duration_s) FILTER (status <> 'failed'), 0) FROM videos""",
+    )
+    by_status = {status: found.get(status, 0) for status in statuses}
+    return Counts(by_status, dict(kinds), frames, faces, footage_s, *_stage_seconds(db))
+
+
+def _stage_seconds(db: duckdb.DuckDBPyConnection) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the wall-clock and the CPU seconds of each stage."""
+    wall = {"probe": "probe_s", **{str(step): f"extract_seconds.{step}_s" for step in STEPS}}
+    cpu = {"probe": "probe_cpu_s", **{str(step): f"extract_cpu_seconds.{step}_s" for step in STEPS}}
+    if "infer_s" in db.table("results").columns:
+        wall |= {"queue": "queue_s", "infer": "infer_s"}
+        cpu |= {"infer": "infer_cpu_s"}
+    return _summed(db, wall), _summed(db, cpu)
+
+
+def _summed(db: duckdb.DuckDBPyConnection, columns: dict[str, str]) -> dict[str, float]:
+    """Return the sums of `columns` by their names; the first one is of the plans, the others are of the results."""
+    of_plans, *of_results = (f"coalesce(sum({column}), 0)" for column in columns.values())
+    sums = db.sql(
+        f"""SELECT (SELECT {of_plans} FROM plans SEMI JOIN manifest USING (plan_key)), {", ".join(of_results)}
+            FROM results SEMI JOIN listed USING (segment_id)"""
+    ).fetchall()[0]
+    return {name: round(float(value), 3) for name, value in zip(columns, sums, strict=True)}

@@ -1,0 +1,1 @@
+"""The model bundle: card, loading, the predictor and its calibration."""

@@ -1,0 +1,1 @@
+"""One run: its output folder, commit log, work list, record and estimate."""

@@ -1,0 +1,1 @@
+"""Addresses, the file systems behind them, and locks. Knows no video and no model."""

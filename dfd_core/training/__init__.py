@@ -1,0 +1,1 @@
+"""Fine-tuning: settings, augmentation, splits and the trainer."""

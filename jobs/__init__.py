@@ -1,1 +1,0 @@
-"""Where it runs: Ray wiring and the commands. No arithmetic."""
