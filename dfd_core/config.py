@@ -1,4 +1,4 @@
-"""What a run is asked to do, as frozen and validated values."""
+"""The settings of a run, as frozen and validated values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IMAGE_FORMATS = ("png", "jpeg")
 _DETECTOR_WINDOW_PX = 80
 
 SAMPLINGS = "stride, interval:S, uniform:N or keyframes"
-"""What `Sampling.parse` reads, for a person."""
+"""The forms that `Sampling.parse` takes, for messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Sampling:
     `stride`: every frame whose index is a multiple of `int(fps) + 1`, about one a second.
     `interval`: the first frame at or after every `value` seconds.
     `uniform`: `value` frames at the midpoints of that many equal parts.
-    `keyframes`: the first frame that decodes without any other, and each next such one that is at least `int(fps) + 1`
-    frames after the last one taken. How many there are is the encoder's choice, down to one.
+    `keyframes`: frames that decode without any other frame, each at least `int(fps) + 1` frames after the one before. The encoder
+    decides how many there are; it may be only one.
     """
 
     kind: Literal["stride", "interval", "uniform", "keyframes"] = "stride"
@@ -101,7 +101,7 @@ class Aggregation:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one video may cost before it is given up. None means no limit.
+    """What one video may cost before it fails. None means no limit.
 
     Attributes:
         max_pixels: Pixels of one frame.
@@ -134,17 +134,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ExtractConfig:
-    """Everything that decides which crops leave a video.
+    """Everything that decides which crops an extraction makes.
 
     Attributes:
         sampling: Which frames are looked at.
         segment_s: Longest segment, seconds.
-        crop_px: Side of the square crop, pixels. Without a meaning where pictures leave.
+        crop_px: Side of the square crop, pixels. Not used with `image_format`.
         margin: Fraction of the box's side that is added on each side before cropping.
         limits: What one video may cost.
-        image_format: `png` or `jpeg` where encoded pictures of the faces' own size leave; None for crops.
-        detect_max_side_px: Longer side of the frame that the detector sees, pixels; a larger frame is scaled down for it.
-            None for frames as they are.
+        image_format: `png` or `jpeg` to keep encoded pictures in the faces' own size; None to make crops.
+        detect_max_side_px: Longest side of the frame that the detector sees, pixels; a larger frame is scaled down.
+            None: the detector sees every frame in full size.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
@@ -174,13 +174,13 @@ class ExtractConfig:
 
 
 def identity(values: dict[str, Any]) -> str:
-    """Return a short hash of `values`, the same for the same values in any order and any process."""
+    """Return a short hash of `values`. It does not depend on the order of the keys or on the process."""
     text = json.dumps(values, sort_keys=True, default=str, ensure_ascii=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def as_json(config: Any) -> dict[str, Any]:
-    """Return a configuration dataclass as values that JSON holds; sampling and aggregation as their text."""
+    """Return a configuration dataclass as JSON values; sampling and aggregation become text."""
     return {
         key: str(getattr(config, key)) if isinstance(getattr(config, key), Sampling | Aggregation) else value
         for key, value in asdict(config).items()

@@ -173,7 +173,7 @@ ERROR_KINDS: tuple[str, ...] = tuple(sorted(error.kind for error in VideoError._
 
 @contextmanager
 def as_model_error(problem: str) -> Iterator[None]:
-    """Turn whatever Keras or TensorFlow raises in its block into one line that begins with `problem`.
+    """Turn any exception of Keras or TensorFlow in the block into one line that begins with `problem`.
 
     Raises:
         ModelError: Something was raised.

@@ -1,7 +1,7 @@
-"""Every Arrow schema, and the one door from rows to a table.
+"""Every Arrow schema, and the one way from rows to a table.
 
-Each stage takes and returns a `pyarrow.Table` of exactly one of these schemas. A field marked `nullable=False`
-holds a value in every row; `to_table` and `check` refuse anything else, because Arrow and Ray do not.
+Each stage takes and returns a `pyarrow.Table` of exactly one of these schemas. A field marked `nullable=False` holds a value
+in every row. Arrow and Ray do not check this; `to_table` and `check` do.
 """
 
 from __future__ import annotations
@@ -45,8 +45,7 @@ ATTEMPTS = pa.schema(
         pa.field("derivation", pa.int32()),
     ]
 )
-"""How often each video was tried again, the last time because of what which derivation of `videos/` said of it; a video that
-never was is not in it."""
+"""One row per video that was retried: how many retries, and which derivation of `videos/` caused the last one."""
 
 SEGMENT_RANGE = pa.struct(
     [
@@ -57,8 +56,8 @@ SEGMENT_RANGE = pa.struct(
         pa.field("frame_times_s", pa.list_(pa.float64())),
     ]
 )
-"""`[start_s, end_s)` of one video; `end_s` is null for "to the end". The sampled frames are listed only where the
-video has several segments: a video's only segment finds its own."""
+"""`[start_s, end_s)` of one video; a null `end_s` means the end of the video. The sampled frames are listed only if the video has
+several segments. A single segment finds its frames itself."""
 
 VIDEO_PLAN = pa.schema(
     [
@@ -74,8 +73,8 @@ VIDEO_PLAN = pa.schema(
         _required("segments", pa.list_(SEGMENT_RANGE)),
     ]
 )
-"""plan: one row per video. A video that cannot be opened has its error here and no segments. `probe_s` is of the wall clock,
-`probe_cpu_s` of the process that opened it, 0 where that was lost."""
+"""plan: one row per video. A video that cannot be opened has its error here and no segments. `probe_s` are wall-clock seconds,
+`probe_cpu_s` CPU seconds of the process that opened it; 0 if that process was lost."""
 
 SEGMENT = pa.schema(
     [
@@ -99,11 +98,11 @@ FACE_RUN = pa.schema(
         _required("num_frames", pa.int32()),
     ]
 )
-"""SEGMENT of a source of face pictures: where they are. `table` is a Parquet file; `num_rows` of it from `first_row` on hold
-the segment: one row of SEGMENT_PICTURES, or a picture each, of which the first is the video's number `first_position`."""
+"""SEGMENT of a source of face pictures, and where its pictures are: `num_rows` rows of the Parquet file `table`, from `first_row` on.
+They are one row of SEGMENT_PICTURES, or one picture each; the first picture is number `first_position` of the video."""
 
 SECONDS = pa.struct([pa.field(f"{step}_s", pa.float64(), nullable=step == "convert") for step in STEPS])
-"""Where one segment's seconds went. `convert_s` is null in logs of before it was told apart from `decode_s`."""
+"""Seconds of one segment by step. `convert_s` is null in older logs, where `decode_s` includes it."""
 
 _FACE = [
     _required("frame_index", pa.int64()),
@@ -127,8 +126,8 @@ _SEGMENT_OUTCOME = [
     _required("extract_cpu_seconds", SECONDS),
     _required("extracted_at", pa.float64()),
 ]
-"""`extract_seconds` are of the wall clock, `extract_cpu_seconds` of the process that did the work, 0 where that was lost.
-`extracted_at` is when that was done, in seconds since 1970 by the clock of its node."""
+"""`extract_seconds` are wall-clock seconds, `extract_cpu_seconds` CPU seconds of the process that did the work; 0 if that process was
+lost. `extracted_at` is the end of the work, in seconds since 1970 by the clock of its node."""
 
 
 def face_crops(crop_px: int) -> pa.Schema:
@@ -148,7 +147,7 @@ SEGMENT_PICTURES = pa.schema(
     ]
 )
 """extract → commit where pictures are kept: one row per segment. A picture is PNG or JPEG bytes of the face's own size.
-`num_faces` is the length of `faces`, to be had without reading the pictures."""
+`num_faces` is the length of `faces`; reading it does not read the pictures."""
 
 SEGMENT_RESULT = pa.schema(
     [
@@ -159,16 +158,16 @@ SEGMENT_RESULT = pa.schema(
         _required("faces", pa.list_(pa.struct([*_FACE, _required("p_fake", pa.float32())]))),
     ]
 )
-"""score → commit: one row per segment; the pixels are gone. `queue_s` is the time from `extracted_at` until a model took
-the segment up, 0 where the clocks of two nodes disagree by more than that; `infer_s` and `infer_cpu_s` are its share of
-the model's wall-clock and CPU seconds for the block that it came with."""
+"""score → commit: one row per segment, without pixels. `queue_s` is the time from `extracted_at` until a model took the segment,
+0 if the clocks of the two nodes disagree by more. `infer_s` and `infer_cpu_s` are the segment's share of the model's wall-clock and
+CPU seconds for its block."""
 
 FACES = pa.schema([_required("video_id", pa.string()), *_FACE, _required("p_fake", pa.float32())])
 """The user's `faces/`: one row per face."""
 
 FACE_IMAGES = pa.schema([_required("video_id", pa.string()), *_FACE, _required("image", pa.binary())])
-"""`faces/` of a folder of face crops: one row per face with its picture as PNG or JPEG bytes; the manifest's own columns
-(`label`, `group`, ...) follow these."""
+"""`faces/` of a folder of face crops: one row per face with its picture as PNG or JPEG bytes. The manifest's own columns
+(`label`, `group`, ...) follow."""
 
 VIDEOS = pa.schema(
     [
@@ -191,7 +190,7 @@ VIDEOS = pa.schema(
 """The user's `videos/`: one row per manifest row; the manifest's own columns follow these."""
 
 FACE_VIDEOS = pa.schema([field for field in VIDEOS if field.name not in ("p_fake", "verdict", "model_id")])
-"""`videos/` of a folder of face crops: VIDEOS without what a model says."""
+"""`videos/` of a folder of face crops: VIDEOS without the columns that come from a model."""
 
 
 def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:

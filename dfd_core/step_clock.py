@@ -1,4 +1,4 @@
-"""Where the seconds of an extraction go, step by step."""
+"""Measures how long each step of an extraction takes."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any, Literal, get_args
 
 Step = Literal["seek", "decode", "convert", "detect", "crop"]
 STEPS: tuple[Step, ...] = get_args(Step)
-"""Of an extraction, in their order: `seek` opens the file and finds the frames, `decode` decodes what they need, `convert`
-makes upright RGB of them, `detect` finds their faces, `crop` cuts the faces out."""
+"""The steps of an extraction, in order: `seek` opens the file and finds the frames, `decode` decodes them and the frames they depend
+on, `convert` makes upright RGB, `detect` finds faces, `crop` cuts them out."""
 
 
 class StepClock:
-    """Counts the wall-clock and the CPU seconds of this process, at every moment for one step.
+    """Counts wall-clock and CPU seconds of this process; at any moment they count for one step.
 
-    CPU seconds are those of all its threads, in user and system mode. Not for more than one thread.
+    CPU seconds include all threads, in user and system mode. Call it from one thread only.
     """
 
     def __init__(self, step: Step) -> None:
-        """Begin with `step`."""
+        """Start counting for `step`."""
         self._wall_s = dict.fromkeys(STEPS, 0.0)
         self._cpu_s = dict.fromkeys(STEPS, 0.0)
         self._step: Step = step
         self._since_s, self._cpu_since_s = time.perf_counter(), time.process_time()
 
     def enter(self, step: Step) -> None:
-        """Let the seconds from now on count for `step`."""
+        """Count the seconds from now on for `step`."""
         now_s, cpu_now_s = time.perf_counter(), time.process_time()
         self._wall_s[self._step] += now_s - self._since_s
         self._cpu_s[self._step] += cpu_now_s - self._cpu_since_s
@@ -35,7 +35,7 @@ class StepClock:
 
     @contextmanager
     def during(self, step: Step) -> Iterator[None]:
-        """Let the seconds of a block count for `step`, and those after it for the step before."""
+        """Count the seconds of a block for `step`; after the block, count for the previous step again."""
         before = self._step
         self.enter(step)
         try:
@@ -44,15 +44,15 @@ class StepClock:
             self.enter(before)
 
     def as_row(self) -> dict[str, Any]:
-        """Return the fields of a segment's row that hold the time: the seconds up to now (`schemas.SECONDS`), and now."""
+        """Return the time fields of a segment's row: the seconds so far (`schemas.SECONDS`) and the present time."""
         self.enter(self._step)
         return _row(self._wall_s, self._cpu_s)
 
 
 def lost_seconds(lost_s: float) -> dict[str, Any]:
-    """Return those fields of a segment whose process was lost after `lost_s` seconds of wall clock.
+    """Return the time fields of a segment whose process was lost after `lost_s` wall-clock seconds.
 
-    They count as decoding. The CPU seconds are lost with the process: 0.0.
+    The wall-clock seconds count as decoding. The CPU seconds are unknown and given as 0.0.
     """
     nothing = dict.fromkeys(STEPS, 0.0)
     return _row({**nothing, "decode": lost_s}, nothing)
