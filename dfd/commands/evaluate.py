@@ -6,10 +6,12 @@ import click
 
 from dfd.archive.run import exit_with
 from dfd.cluster.runtime import LOG
+from dfd_core.evaluation.definitions import DEFINITIONS
 from dfd_core.evaluation.evaluation import LEVELS, Evaluation, evaluate
 from dfd_core.evaluation.intervals import Bootstrap
-from dfd_core.evaluation.metrics import DEFINITIONS, ThresholdRule
-from dfd_core.evaluation.report import METRICS_FILENAME, REPORT_FILENAME, write_report
+from dfd_core.evaluation.metrics_json import METRICS_FILENAME
+from dfd_core.evaluation.report import REPORT_FILENAME, write_report
+from dfd_core.evaluation.thresholds import ThresholdRule
 from dfd_core.evaluation.truth import join_labels, read_scores
 from dfd_core.sources.manifest import read_source
 from dfd_core.storage import address as storage

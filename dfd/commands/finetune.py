@@ -19,7 +19,7 @@ from dfd_core.run.output_folder import OutputFolder
 from dfd_core.run.run_record import RunRecord, versions
 from dfd_core.storage import address as storage
 from dfd_core.training.augment import Augmentation
-from dfd_core.training.labelled_faces import Labelled, open_labelled
+from dfd_core.training.labelled import Labelled, open_labelled
 from dfd_core.training.settings import CALIBRATIONS, TrainingSettings
 
 DEFAULTS = TrainingSettings()

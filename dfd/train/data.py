@@ -19,15 +19,9 @@ from dfd_core.faces.images import FaceColumns
 from dfd_core.run.output_folder import write_table
 from dfd_core.storage import address as storage
 from dfd_core.training.augment import Augmentation, augment, rng_of
-from dfd_core.training.labelled_faces import (
-    INDEX,
-    Labelled,
-    Placement,
-    crops_of_images,
-    image_bytes,
-    index_faces,
-    read_images,
-)
+from dfd_core.training.face_index import INDEX, crops_of_images, image_bytes, index_faces
+from dfd_core.training.labelled import Labelled, read_images
+from dfd_core.training.placement import Placement
 
 if TYPE_CHECKING:
     from dfd_core.training.trainer import Batch

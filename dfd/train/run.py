@@ -27,7 +27,9 @@ from dfd_core.errors import RequestError
 from dfd_core.model.bundle import ModelCard
 from dfd_core.run.output_folder import OutputFolder, read_table, write_table
 from dfd_core.storage import address as storage
-from dfd_core.training.labelled_faces import Labelled, balanced_weights, place, usable_faces
+from dfd_core.training.face_index import usable_faces
+from dfd_core.training.labelled import Labelled
+from dfd_core.training.placement import balanced_weights, place
 from dfd_core.training.report import side_counts
 from dfd_core.training.settings import TrainingSettings
 from dfd_core.training.splits import audit, split_by_group

@@ -21,14 +21,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from sklearn import metrics as sk
 
-from dfd_core.evaluation.metrics import (
-    NUM_CALIBRATION_BINS,
-    Confusion,
-    Floats,
-    Scored,
-    calibration_bins,
-    called_fake,
-)
+from dfd_core.evaluation.metrics import NUM_CALIBRATION_BINS, calibration_bins
+from dfd_core.evaluation.scored import Confusion, Floats, Scored, called_fake
 
 INK, REAL, FAKE = "#1d2430", "#1f63c0", "#b9480e"
 _CSS = {INK: "currentColor", REAL: "var(--real)", FAKE: "var(--fake)"}

@@ -1,11 +1,9 @@
-"""An evaluation as `metrics.json`, for programs, and as one HTML page that loads nothing, for people."""
+"""An evaluation as one HTML page that loads nothing, for people, written beside its `metrics.json`."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -15,15 +13,15 @@ from matplotlib.figure import Figure
 
 from dfd_core.errors import OutputError
 from dfd_core.evaluation import plots
-from dfd_core.evaluation.evaluation import LEVELS, Coverage, Evaluation, Part
+from dfd_core.evaluation.coverage import Coverage
+from dfd_core.evaluation.definitions import DEFINITIONS
+from dfd_core.evaluation.evaluation import LEVELS, Evaluation, Part
 from dfd_core.evaluation.intervals import Estimate
-from dfd_core.evaluation.metrics import DEFINITIONS
+from dfd_core.evaluation.metrics_json import METRICS_FILENAME, metrics_json
 from dfd_core.evaluation.truth import BY
 from dfd_core.sources.manifest import LABELS
 from dfd_core.storage import address as storage
 
-SCHEMA_VERSION = 1
-METRICS_FILENAME = "metrics.json"
 REPORT_FILENAME = "report.html"
 
 _MISSING = "–"
@@ -39,7 +37,6 @@ _BY_TEXTS = {
     "compression": "Reals and fakes of each compression.",
 }
 _VERDICTS = ("Fakes called fake", "Reals called fake")
-_PACKAGES = ("dfd", "numpy", "scikit-learn")
 
 
 def write_report(evaluation: Evaluation, folder: str, *, scores: str, labels: str | None) -> None:
@@ -67,40 +64,6 @@ def write_report(evaluation: Evaluation, folder: str, *, scores: str, labels: st
         raise OutputError(
             f"{storage.as_text(folder)} cannot be written: {storage.one_line(error)}"
         ) from error
-
-
-def metrics_json(evaluation: Evaluation, sources: dict[str, str | None]) -> str:
-    """Return the text of `metrics.json`; docs/evaluation.md describes it. The same evaluation gives the same text."""
-    truth, run = evaluation.truth, evaluation.run
-    values = {
-        "schema_version": SCHEMA_VERSION,
-        **sources,
-        "model": run["model"],
-        "aggregation": run.get("aggregation"),
-        "positive": "fake",
-        "threshold": asdict(evaluation.threshold),
-        "bootstrap": asdict(evaluation.bootstrap) | {"unit": "group" if truth.has_groups else "video"},
-        "join": {
-            "labelled": len(truth.videos),
-            "unlabelled": truth.num_unlabelled,
-            "labels_without_scores": list(truth.without_scores),
-            "contradictory": list(truth.contradictory),
-        },
-        "warnings": [asdict(note) for note in evaluation.warnings],
-        "parts": [_part_values(part) for part in evaluation.parts],
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
-    }
-    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _part_values(part: Part) -> dict[str, Any]:
-    measured = asdict(part.measured)
-    coverage = {"share": part.coverage.share, **asdict(part.coverage)}
-    names = {"level": part.level, "by": part.by, "value": part.value, "contents": part.contents}
-    return {**names, "coverage": coverage, **measured}
-
-
-# --- the page -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

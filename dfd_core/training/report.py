@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 
 from dfd_core.errors import RequestError
 from dfd_core.evaluation.intervals import Bootstrap, Measured, measure
-from dfd_core.evaluation.metrics import Scored, ThresholdRule, choose_threshold
+from dfd_core.evaluation.scored import Scored
+from dfd_core.evaluation.thresholds import ThresholdRule, choose_threshold
 from dfd_core.model.calibration import Calibration, fit_calibration
 from dfd_core.training.settings import HISTORY_FILENAME, TrainingSettings
 

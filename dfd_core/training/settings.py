@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, get_args
 
 from dfd_core.config import PRECISIONS
 from dfd_core.errors import RequestError
-from dfd_core.evaluation.metrics import ThresholdRule
+from dfd_core.evaluation.thresholds import ThresholdRule
 from dfd_core.model import calibration
 from dfd_core.model.bundle import canonical_backbone
 from dfd_core.training.augment import Augmentation
@@ -39,7 +39,7 @@ class TrainingSettings:
         lr_patience: See `lr_factor`.
         min_learning_rate: The floor.
         validation: Share of the videos that validate, in (0, 1).
-        threshold: The rule for the bundle's threshold, as `metrics.ThresholdRule` reads it.
+        threshold: The rule for the bundle's threshold, as `thresholds.ThresholdRule` reads it.
         calibration: `temperature`, `isotonic` or `none`.
         class_balance: `weights` weighs each face by the inverse of its label's share.
         augmentation: Of training faces.

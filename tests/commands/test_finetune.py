@@ -144,7 +144,7 @@ def validation_videos(rows, p_fake, settings):
 
     import pandas as pd
 
-    from dfd_core.training.labelled_faces import face_key
+    from dfd_core.training.face_index import face_key
     from dfd_core.training.splits import split_by_group
 
     table = pd.DataFrame(

@@ -8,10 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from dfd_core.errors import ManifestError, OutputError, RequestError
-from dfd_core.evaluation import evaluation as evaluation_module
+from dfd_core.evaluation import populations
 from dfd_core.evaluation.evaluation import evaluate
 from dfd_core.evaluation.intervals import Bootstrap
-from dfd_core.evaluation.metrics import Scored, ThresholdRule, figures
+from dfd_core.evaluation.metrics import figures
+from dfd_core.evaluation.scored import Scored
+from dfd_core.evaluation.thresholds import ThresholdRule
 from dfd_core.evaluation.truth import join_labels, read_scores
 from tests.scored_folder import many_videos, write_scores
 
@@ -133,7 +135,7 @@ def test_parts_add_up_and_count_their_own_undecided(archive) -> None:
 
 
 def test_only_the_largest_parts_of_a_column_are_measured(archive, monkeypatch) -> None:
-    monkeypatch.setattr(evaluation_module, "MAX_PARTS", 1)
+    monkeypatch.setattr(populations, "MAX_PARTS", 1)
     evaluation = judged(archive)
     assert {p.value for p in evaluation.parts if p.by == "compression"} == {"c40"}
     assert kinds(evaluation).count("parts_left_out") == 3

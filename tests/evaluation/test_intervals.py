@@ -13,8 +13,11 @@ from sklearn import metrics as sk
 
 from dfd_core.errors import RequestError
 from dfd_core.evaluation import intervals
-from dfd_core.evaluation.intervals import MIN_GROUPS, Bootstrap, measure, weighted_figures
-from dfd_core.evaluation.metrics import DEFINITIONS, Scored, figures
+from dfd_core.evaluation.definitions import DEFINITIONS
+from dfd_core.evaluation.intervals import MIN_GROUPS, Bootstrap, measure
+from dfd_core.evaluation.metrics import figures
+from dfd_core.evaluation.scored import Scored
+from dfd_core.evaluation.weighted import weighted_figures
 
 
 def simulated(rng, *, groups: int, faces: int, distance: float, spread: float) -> Scored:

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 from dfd_core.evaluation import plots
+from dfd_core.evaluation.definitions import DEFINITIONS
 from dfd_core.evaluation.evaluation import evaluate
 from dfd_core.evaluation.intervals import Bootstrap
-from dfd_core.evaluation.metrics import DEFINITIONS, Confusion, Scored, ThresholdRule
-from dfd_core.evaluation.report import metrics_json, report_html
+from dfd_core.evaluation.metrics_json import metrics_json
+from dfd_core.evaluation.report import report_html
+from dfd_core.evaluation.scored import Confusion, Scored
+from dfd_core.evaluation.thresholds import ThresholdRule
 from dfd_core.evaluation.truth import join_labels, read_scores
 from tests.scored_folder import many_videos, write_scores
 
@@ -220,7 +223,7 @@ def test_everything_in_the_numbers_is_documented(hostile) -> None:
     missing = [name for name in sorted(names) if f"`{name}`" not in DOCUMENT]
     assert missing == []
     source = "".join(
-        Path(f"{Path(plots.__file__).parent}/{name}.py").read_text() for name in ("intervals", "evaluation")
+        Path(f"{Path(plots.__file__).parent}/{name}.py").read_text() for name in ("intervals", "cautions")
     )
     kinds = re.findall(r"Note\(\s*\"(\w+)\"", source)
     assert len(kinds) > 12

@@ -8,7 +8,9 @@ import pytest
 from dfd_core.faces.images import decode
 from dfd_core.run.output_folder import read_table
 from dfd_core.training.augment import Augmentation
-from dfd_core.training.labelled_faces import PLACED, face_key, open_labelled, place, usable_faces
+from dfd_core.training.face_index import face_key, usable_faces
+from dfd_core.training.labelled import open_labelled
+from dfd_core.training.placement import PLACED, place
 from tests import labelled_pictures
 
 pytestmark = pytest.mark.ray

@@ -5,7 +5,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from dfd_core.evaluation import plots
 from dfd_core.evaluation.intervals import Bootstrap
-from dfd_core.evaluation.metrics import ThresholdRule, choose_threshold
+from dfd_core.evaluation.thresholds import ThresholdRule, choose_threshold
 from dfd_core.training.report import judge, side_counts, to_png
 from dfd_core.training.settings import TrainingSettings
 
