@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dfd_core.config import Sampling
-from dfd_core.sources.manifest import read_source
+from dfd_core.sources.videos import read_videos
 from dfd_core.stages import plan
 from dfd_core.video import reader as video
 
@@ -106,7 +106,7 @@ WAYS: tuple[Callable[[str], Frames], ...] = (read, grab, nonref, job)
 def main(source: str, clips: int, repeats: int) -> None:
     """Decode the chosen frames of the clips of SOURCE."""
     cv2.setNumThreads(1)
-    paths = read_source(source).table.column("uri").to_pylist()
+    paths = read_videos(source).table.column("uri").to_pylist()
     paths = paths[:: max(1, len(paths) // clips)][:clips]
     seconds = {way.__name__: [0.0] * repeats for way in WAYS}
     num_frames = num_differing = 0

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import click
 
 from dfd_core.config import ExtractConfig
-from dfd_core.sources.manifest import read_source
+from dfd_core.sources.videos import read_videos
 from dfd_core.stages.extract import extract_segment
 from dfd_core.stages.plan import WHOLE_VIDEO, segment_id
 from dfd_core.stages.probe import plan_video
@@ -37,7 +37,7 @@ def cost(requests: list[Request], size: int) -> str:
 @click.option("--videos", default=12, help="How many, from the largest down.")
 @click.option("--segment-s", default=5.0, help="Seconds of a segment.")
 def main(source: str, videos: int, segment_s: float) -> None:
-    rows = sorted(read_source(source).table.to_pylist(), key=lambda row: -row["size_bytes"])[:videos]
+    rows = sorted(read_videos(source).table.to_pylist(), key=lambda row: -row["size_bytes"])[:videos]
     server = S3Server()
     server.filesystem.create_dir("bench")
     print(f"{'':40}{'':>8}  {'opening':>13}  {'one segment':>13}  {'of several':>13}")

@@ -16,7 +16,7 @@ import cv2
 
 from dfd_core.config import ExtractConfig
 from dfd_core.faces.detect import FrontalFaceDetector
-from dfd_core.sources.manifest import read_source
+from dfd_core.sources.videos import read_videos
 from dfd_core.stages.extract import extract_segment
 from dfd_core.stages.plan import WHOLE_VIDEO, segment_id
 from dfd_core.stages.probe import plan_video
@@ -33,7 +33,7 @@ def main(source: str, clips: int, repeats: int) -> None:
     """Extract the clips of SOURCE with and without the sandbox."""
     cv2.setNumThreads(1)
     config = ExtractConfig()
-    uris = read_source(source).table.column("uri").to_pylist()
+    uris = read_videos(source).table.column("uri").to_pylist()
     uris = uris[:: max(1, len(uris) // clips)][:clips]
     planned = [(uri, plan_video({"plan_key": str(n), "uri": uri}, config)) for n, uri in enumerate(uris)]
     segments = [

@@ -20,7 +20,7 @@ import click
 
 from dfd_core.config import ExtractConfig, Limits
 from dfd_core.schemas import SEGMENT, VIDEO_PLAN, face_crops, to_table
-from dfd_core.sources.manifest import read_source
+from dfd_core.sources.videos import read_videos
 from dfd_core.stages.plan import segment_id
 from dfd_core.stages.sandbox import Sandbox
 from dfd_core.storage.address import local_path
@@ -108,7 +108,7 @@ def fuzz(
 @click.option("--largest-mb", default=3.0, show_default=True, help="Larger files are left out, MB.")
 def main(folder: str, mutants: int, seed: int, largest_mb: float) -> None:
     """Fuzz with the videos below FOLDER."""
-    uris = read_source(folder).table.column("uri").to_pylist()
+    uris = read_videos(folder).table.column("uri").to_pylist()
     files = [path for path in map(Path, map(local_path, uris)) if 0 < path.stat().st_size < largest_mb * 1e6]
     found, faults, longest_s = fuzz(files, num_mutants=mutants, seed=seed)
     print(f"{'mutation':<10} {'outcome':<18} {'rows':>6}")

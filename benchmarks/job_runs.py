@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from benchmarks.drill_kill import descendants
-from dfd_core.sources.manifest import read_source
+from dfd_core.sources.videos import read_videos
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_SOURCE = "../shared/data/archive" if (ROOT / "../shared/data/archive").is_dir() else "demo/archive"
@@ -58,7 +58,7 @@ class Run:
 
 def clips_of(source: str, count: int) -> list[str]:
     """Return the addresses of at most `count` videos of `source`, evenly taken."""
-    uris = read_source(source).table.column("uri").to_pylist()
+    uris = read_videos(source).table.column("uri").to_pylist()
     return [uris[position * len(uris) // count] for position in range(count)] if count < len(uris) else uris
 
 

@@ -27,8 +27,8 @@ from dfd_core.run.counts import Counts
 from dfd_core.run.output_folder import OutputFolder, write_table
 from dfd_core.run.run_record import RunRecord
 from dfd_core.schemas import VIDEO_PLAN
-from dfd_core.sources import manifest
-from dfd_core.sources.pictures import FaceSource, commit_plans
+from dfd_core.sources import videos
+from dfd_core.sources.pictures.runs import PictureSource, commit_plans
 from dfd_core.storage import address as storage
 
 LIMITS = Limits()
@@ -110,8 +110,8 @@ class Attempt:
         stages.write(dataset, self.out.plans, num_cpus=num_cpus)
         commit_log.compact(self.out.checkpoint("plan"), self.out.plans, VIDEO_PLAN)
 
-    def plan_pictures(self, source: FaceSource) -> pa.Table:
-        """Take over the plan of a source of pictures, and return its runs (`face_source.RUNS`)."""
+    def plan_pictures(self, source: PictureSource) -> pa.Table:
+        """Take over the plan of a source of pictures, and return its runs (`sources.pictures.runs.RUNS`)."""
         source = source.renamed(self._begin(source.table).column("plan_key"))
         commit_plans(self.out, source)
         return source.runs
@@ -270,7 +270,7 @@ def source_name(source: str) -> str:
     )
 
 
-def tell_source(source: manifest.Source, address: str, facts: str) -> None:
+def tell_source(source: videos.VideoSource, address: str, facts: str) -> None:
     """Log what the source holds and what of it is left out; `facts` ends the line."""
     LOG.info("%s videos in %s, %s", f"{source.table.num_rows:,}", storage.as_text(address), facts)
     if source.skipped:

@@ -13,7 +13,7 @@ from dfd_core.evaluation.metrics_json import METRICS_FILENAME
 from dfd_core.evaluation.report import REPORT_FILENAME, write_report
 from dfd_core.evaluation.thresholds import ThresholdRule
 from dfd_core.evaluation.truth import join_labels, read_scores
-from dfd_core.sources.manifest import read_source
+from dfd_core.sources.videos import read_videos
 from dfd_core.storage import address as storage
 
 EXAMPLES = """\b
@@ -32,7 +32,7 @@ def run(scores: str, labels: str | None, out: str, rule: ThresholdRule | None, b
         RequestError: The scores or labels cannot be used, or the report cannot be written.
     """
     tables = read_scores(scores)
-    truth = join_labels(tables, read_source(labels).table if labels else None)
+    truth = join_labels(tables, read_videos(labels).table if labels else None)
     LOG.info(
         "%s labelled videos, %s faces; %s resamples of each part",
         f"{len(truth.videos):,}",

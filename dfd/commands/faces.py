@@ -24,8 +24,8 @@ from dfd_core.config import IMAGE_FORMATS, SAMPLINGS, ExtractConfig, Limits, Sam
 from dfd_core.run import worklist
 from dfd_core.run.counts import Counts
 from dfd_core.run.output_folder import OutputFolder
-from dfd_core.sources import manifest
-from dfd_core.sources.pictures import JOB
+from dfd_core.sources import videos
+from dfd_core.sources.pictures.face_folder import JOB
 
 EXAMPLES = """\b
 Examples:
@@ -90,7 +90,7 @@ def run(request: ExtractFacesRequest) -> int:
         RequestError: The request is unusable.
     """
     config = request.extract_config()
-    source = manifest.read_source(request.source)
+    source = videos.read_videos(request.source)
     refuse_own_columns(source.table)
     if request.png is not None:
         refuse_tree(request.png)

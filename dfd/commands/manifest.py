@@ -9,8 +9,10 @@ import click
 from dfd.archive.run import exit_with
 from dfd.cluster.runtime import LOG
 from dfd_core.errors import ManifestError
-from dfd_core.sources import layouts
-from dfd_core.sources.layouts import KINDS, LAYOUTS, Dataset
+from dfd_core.sources.layouts.manifest import check_out, manifest_of, write_manifest, write_report
+from dfd_core.sources.layouts.read import read_tree
+from dfd_core.sources.layouts.scan import scan
+from dfd_core.sources.layouts.tree import KINDS, LAYOUTS, Dataset
 from dfd_core.storage import address as storage
 
 EXAMPLES = """\b
@@ -28,18 +30,18 @@ def run(root: str, layout: str, out: str, *, report: str | None, keep_unlabelled
     Raises:
         RequestError: There is no such dataset, no video of it can be used, or a file cannot be written.
     """
-    layouts.check_out(out)
-    tree = layouts.scan(root)
+    check_out(out)
+    tree = scan(root)
     LOG.info("%s files below %s", f"{len(tree.paths):,}", storage.as_text(root))
-    dataset = layouts.read_tree(tree, layout, keep_unlabelled=keep_unlabelled)
+    dataset = read_tree(tree, layout, keep_unlabelled=keep_unlabelled)
     log_disagreements(dataset, report)
     if report:
-        layouts.write_report(dataset, report)
+        write_report(dataset, report)
     if not any(video.label for video in dataset.videos):
         raise ManifestError(
             f"No video of {storage.as_text(root)!r} has a label that can be believed; nothing was written"
         )
-    layouts.write_manifest(layouts.manifest_of(dataset, root, out), out)
+    write_manifest(manifest_of(dataset, root, out), out)
     print_summary(dataset, out)
 
 

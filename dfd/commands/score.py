@@ -31,8 +31,9 @@ from dfd_core.run.counts import Counts
 from dfd_core.run.estimate import compared, spent
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.schemas import SEGMENT_RESULT
-from dfd_core.sources import manifest
-from dfd_core.sources.pictures import FaceSource, read_face_source
+from dfd_core.sources import videos
+from dfd_core.sources.pictures.read import read_pictures
+from dfd_core.sources.pictures.runs import PictureSource
 from dfd_core.storage import address as storage
 
 EXAMPLES = """\b
@@ -88,7 +89,7 @@ class ScoreRequest:
             detect_max_side_px=self.detect_max_side_px,
         )
 
-    def configuration(self, card: ModelCard, pictures: FaceSource | None) -> dict[str, Any]:
+    def configuration(self, card: ModelCard, pictures: PictureSource | None) -> dict[str, Any]:
         """Return what two runs into the same folder must have in common."""
         extraction = as_json(self.extract_config(card))
         if pictures is not None:
@@ -117,8 +118,8 @@ def run(request: ScoreRequest) -> int:
         )
     card = resolve_model(storage.local_copy(request.model), raw=request.raw).card
     config = request.extract_config(card)
-    pictures = read_face_source(request.source)
-    source = manifest.read_source(request.source) if pictures is None else None
+    pictures = read_pictures(request.source)
+    source = videos.read_videos(request.source) if pictures is None else None
     if pictures is not None and request.estimate:
         raise RequestError(
             "--estimate is for videos; of pictures every 1,000 take about as long as the first"
@@ -163,7 +164,7 @@ def run(request: ScoreRequest) -> int:
     return status
 
 
-def _check_pictures(pictures: FaceSource, request: ScoreRequest, card: ModelCard) -> None:
+def _check_pictures(pictures: PictureSource, request: ScoreRequest, card: ModelCard) -> None:
     """Tell what the source holds; raise RequestError if its pictures are not what the model takes."""
     videos, address = f"{pictures.table.num_rows:,}", storage.as_text(request.source)
     LOG.info("Pictures of the faces of %s videos in %s, model %s", videos, address, card.model_id)

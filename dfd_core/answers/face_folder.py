@@ -25,7 +25,8 @@ from dfd_core.run import commit_log
 from dfd_core.run.counts import Counts
 from dfd_core.run.output_folder import OutputFolder, parquet_files, read_table, replace_table
 from dfd_core.schemas import FACE_IMAGES, FACE_VIDEOS, MANIFEST, SEGMENT_PICTURES, check
-from dfd_core.sources.manifest import LABELS, VIDEO_SUFFIXES
+from dfd_core.sources.manifest import LABELS
+from dfd_core.sources.suffixes import VIDEO_SUFFIXES
 from dfd_core.storage import address as storage
 
 STATUSES = ("extracted", "no_face", "partial", "failed")

@@ -131,7 +131,7 @@ def join_labels(scores: Scores, manifest: pa.Table | None) -> Truth:
 
     Args:
         scores: The run's tables.
-        manifest: As `manifest.read_source` returns it; None: the labels that `videos/` carries.
+        manifest: As `read_videos` returns it; None: the labels that `videos/` carries.
 
     Raises:
         ManifestError: There are no labels, or none of them is of a scored video.

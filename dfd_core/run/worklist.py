@@ -146,7 +146,7 @@ def list_segments(out: OutputFolder, *, num_cpus: int, runs: pa.Table | None = N
     Args:
         out: The output folder; every video of its manifest is planned.
         num_cpus: CPUs that share the work.
-        runs: Where the pictures of the segments are (`face_source.RUNS`), if the source is pictures. They are then
+        runs: Where the pictures of the segments are (`sources.pictures.runs.RUNS`), if the source is pictures. They are then
             listed in the order in which they are stored, as FACE_RUN, and one task takes more of them.
     """
     with database() as db:

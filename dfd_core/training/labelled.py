@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from dfd_core.errors import DfdError, ManifestError
 from dfd_core.faces.images import FaceColumns
 from dfd_core.run.output_folder import parquet_files
-from dfd_core.sources.manifest import MANIFEST_SUFFIXES, read_source
+from dfd_core.sources.suffixes import MANIFEST_SUFFIXES
+from dfd_core.sources.videos import read_videos
 from dfd_core.storage import address as storage
 
 IMAGE_SUFFIXES = frozenset("bmp jpeg jpg png tif tiff webp".split())
@@ -97,7 +98,7 @@ def _open_tables(fs: pafs.FileSystem, files: list[str], **made_with: Any) -> Lab
 
 
 def _open_manifest(address: str) -> Labelled:
-    table = read_source(address).table
+    table = read_videos(address).table
     if "label" not in table.column_names:
         raise ManifestError(f"Expected a column 'label' in the manifest. Received: {table.column_names}")
     suffixes = [posixpath.splitext(uri)[1][1:].lower() for uri in table.column("uri").to_pylist()]

@@ -20,7 +20,8 @@ from dfd_core.run import worklist
 from dfd_core.run.output_folder import OutputFolder, write_table
 from dfd_core.run.run_record import RunRecord
 from dfd_core.schemas import FACE_IMAGES, FACE_VIDEOS, MANIFEST, SEGMENT_PICTURES, VIDEO_PLAN, to_table
-from dfd_core.sources.pictures import JOB, read_face_source
+from dfd_core.sources.pictures.face_folder import JOB
+from dfd_core.sources.pictures.read import read_pictures
 from tests.answers.test_aggregate import plan_row, result_row
 from tests.labelled_pictures import picture
 
@@ -135,7 +136,7 @@ def test_of_two_results_of_a_segment_the_table_and_who_scores_it_have_the_one_th
         write_table(f"{out.checkpoint('plan')}/{name}.parquet", refused.select(["plan_key"]))
     made_with = {"job": JOB, "margin": 0.0, "image_format": "png", "sampling": "interval:1"}
     RunRecord.new(made_with, None).write(out)
-    source = read_face_source(str(tmp_path))
+    source = read_pictures(str(tmp_path))
     assert source.plans.column("error_kind").to_pylist() == [None]
     assert source.runs.column("num_frames").to_pylist() == [1]
 

@@ -18,7 +18,7 @@ from dfd_core.faces.detect import FrontalFaceDetector
 from dfd_core.model.bundle import resolve_model
 from dfd_core.model.predictor import load_predictor
 from dfd_core.schemas import face_crops, to_table
-from dfd_core.sources.manifest import read_source
+from dfd_core.sources.videos import read_videos
 from dfd_core.stages.extract import extract_segment
 from dfd_core.stages.probe import plan_video
 from dfd_core.stages.scoring import score_segments
@@ -53,7 +53,7 @@ def archive(tmp_path_factory, real_data):
 @pytest.fixture(scope="module")
 def segments(archive):
     """Every segment of the archive and the name of its video, planned in this process."""
-    source = read_source(str(archive)).table
+    source = read_videos(str(archive)).table
     plans = [plan_video(row, CONFIG) for row in source.select(["plan_key", "uri"]).to_pylist()]
     return [
         (

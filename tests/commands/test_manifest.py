@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dfd.commands.manifest import main
-from dfd_core.sources.manifest import read_source
+from dfd_core.sources.videos import read_videos
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,7 +47,7 @@ def test_a_manifest_is_written_and_disagreements_are_counted_and_named(
     assert "6 disagreements in all" in result.stderr
     assert "3 videos in 2 groups; the largest, celeb-df-v2:id0, holds 2" in result.stdout
     assert pq.read_table(celeb_df / "m.parquet").column("uri").to_pylist()[0] == "Celeb-real/id0_0000.mp4"
-    assert read_source(str(celeb_df / "m.parquet")).table.column("label").to_pylist() == [
+    assert read_videos(str(celeb_df / "m.parquet")).table.column("label").to_pylist() == [
         "real",
         "fake",
         "real",
@@ -58,7 +58,7 @@ def test_a_manifest_is_written_and_disagreements_are_counted_and_named(
 def test_unlabelled_videos_can_be_kept(celeb_df: Path) -> None:
     out = celeb_df / "m.csv"
     assert make_manifest(celeb_df, "--out", out, "--keep-unlabelled").exit_code == 0
-    labels = read_source(str(out)).table.select(["video_id", "label"]).to_pylist()
+    labels = read_videos(str(out)).table.select(["video_id", "label"]).to_pylist()
     assert labels[-1] == {"video_id": "extra/me.mp4", "label": None}
 
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dfd_core.errors import ERROR_KINDS
-from dfd_core.sources.manifest import read_source
+from dfd_core.sources.videos import read_videos
 from tests.commands.test_score import MODEL, faces_of, record_of, score, videos_of
 from tests.reference import seed_loop
 
@@ -43,7 +43,7 @@ def manifest(real_data, tmp_path_factory):
     """Everything odd, wild and re-encoded, and the reference clips of the archive."""
     folders = ("odd", "variants", "wild")
     uris = [
-        uri for name in folders for uri in read_source(str(real_data / name)).table.column("uri").to_pylist()
+        uri for name in folders for uri in read_videos(str(real_data / name)).table.column("uri").to_pylist()
     ]
     uris += [str(real_data / name) for name in REFERENCE_CLIPS if name.startswith("archive/")]
     ids = [os.path.relpath(uri, real_data) for uri in uris]

@@ -25,8 +25,10 @@ from dfd_core.errors import (
     VideoStorageError,
 )
 from dfd_core.run.output_folder import OutputFolder, dataset, replace_table
-from dfd_core.sources.layouts import manifest_of, read_tree, scan, write_manifest
-from dfd_core.sources.manifest import read_source
+from dfd_core.sources.layouts.manifest import manifest_of, write_manifest
+from dfd_core.sources.layouts.read import read_tree
+from dfd_core.sources.layouts.scan import scan
+from dfd_core.sources.videos import read_videos
 from dfd_core.stages.extract import extract_segment
 from dfd_core.stages.probe import plan_video
 from dfd_core.storage import address as storage
@@ -236,7 +238,7 @@ def test_opening_says_what_is_wrong(server):
 def test_an_expired_credential_is_told_as_what_it_is(server):
     with server.faulty(EXPIRED, kinds="*"):
         for attempt, error in (
-            (lambda: read_source("s3://bytes"), ManifestError),
+            (lambda: read_videos("s3://bytes"), ManifestError),
             (lambda: storage.local_copy("s3://bytes/bundle"), ModelError),
             (lambda: OutputFolder("s3://bytes/out").refuse_foreign(), OutputError),
             (lambda: OutputFolder("s3://bytes/out").locked(), OutputError),
@@ -248,7 +250,7 @@ def test_an_expired_credential_is_told_as_what_it_is(server):
 
 def test_a_missing_bucket_is_told_as_what_it_is(server):
     with pytest.raises(ManifestError, match="Nothing is at the source"):
-        read_source("s3://no-such-bucket/archive")
+        read_videos("s3://no-such-bucket/archive")
     with pytest.raises(OutputError, match="no-such-bucket"):
         OutputFolder("s3://no-such-bucket/out").locked()
 
@@ -256,7 +258,7 @@ def test_a_missing_bucket_is_told_as_what_it_is(server):
 def test_listing_is_paged_and_asks_nothing_about_single_objects(server):
     server.put_many("many", [f"archive/{number % 7}/{number:04d}.mp4" for number in range(2500)])
     with server.requests() as requests:
-        table = read_source("s3://many/archive").table
+        table = read_videos("s3://many/archive").table
     assert table.num_rows == 2500
     assert table.column("video_id")[0].as_py() == "0/0000.mp4"
     assert table.column("size_bytes").to_pylist() == [1] * 2500
@@ -268,11 +270,11 @@ def test_listing_is_paged_and_asks_nothing_about_single_objects(server):
 def test_a_manifest_on_s3_resolves_its_addresses_against_its_folder(server):
     storage.write_bytes("s3://bytes/list.csv", b"uri,camera\nfive_mb.bin,a\nsub/x.mp4,b\n")
     with server.requests() as requests:
-        table = read_source("s3://bytes/list.csv").table
+        table = read_videos("s3://bytes/list.csv").table
     assert table.column("uri").to_pylist() == ["s3://bytes/five_mb.bin", "s3://bytes/sub/x.mp4"]
     assert table.column("video_id").to_pylist() == ["five_mb.bin", "sub/x.mp4"]
     assert all("list.csv" in request.path for request in requests if request.kind != "LIST")
-    with_query = read_source(server.uri("bytes/list.csv")).table
+    with_query = read_videos(server.uri("bytes/list.csv")).table
     assert with_query.column("uri").to_pylist()[1] == server.uri("bytes/sub/x.mp4")
     assert with_query.column("video_id").to_pylist() == ["five_mb.bin", "sub/x.mp4"]
 
@@ -298,15 +300,15 @@ def test_names_that_are_no_plain_uri_are_listed_opened_and_written(server, tmp_p
     folder = f"names/the archive #{len(form)}"
     server.upload(tmp_path, folder)
     folder = server.uri(folder) if form == "with options" else f"s3://{folder}"
-    table = read_source(folder).table
-    assert table.column("video_id").to_pylist() == read_source(str(tmp_path)).table["video_id"].to_pylist()
+    table = read_videos(folder).table
+    assert table.column("video_id").to_pylist() == read_videos(str(tmp_path)).table["video_id"].to_pylist()
     for uri, name in zip(table["uri"].to_pylist(), table["video_id"].to_pylist(), strict=True):
         with storage.open_video(uri) as video:
             assert video.read().decode() == name
-        assert read_source(uri).table["uri"].to_pylist() == [uri]
+        assert read_videos(uri).table["uri"].to_pylist() == [uri]
         storage.write_bytes(storage.join(folder, "copies", name), name.encode())
         assert storage.read_bytes(storage.join(folder, "copies", name)).decode() == name
-    assert read_source(storage.join(folder, "copies")).table["video_id"] == table["video_id"]
+    assert read_videos(storage.join(folder, "copies")).table["video_id"] == table["video_id"]
 
 
 def test_a_manifest_beside_such_names_resolves_to_them(server):
@@ -314,7 +316,7 @@ def test_a_manifest_beside_such_names_resolves_to_them(server):
     storage.write_bytes("s3://bytes/set 2/b c.mp4", b"2")
     lines = ["uri", "a%41#.mp4", "../set 2/b c.mp4", "s3://bytes/set 1/é.mp4"]
     storage.write_bytes("s3://bytes/set 1/the list.csv", "\n".join(lines).encode())
-    table = read_source("s3://bytes/set 1/the list.csv").table
+    table = read_videos("s3://bytes/set 1/the list.csv").table
     assert table["uri"].to_pylist() == [
         "s3://bytes/set 1/a%41#.mp4",
         "s3://bytes/set 2/b c.mp4",
@@ -325,7 +327,7 @@ def test_a_manifest_beside_such_names_resolves_to_them(server):
         assert storage.read_bytes(uri) == content
     storage.write_bytes("s3://bytes/set 1/wrong.csv", b"uri\na.mp4\nb?.mp4\n")
     with pytest.raises(ManifestError, match=r"has a '\?' in its uri.*: row 2"):
-        read_source("s3://bytes/set 1/wrong.csv")
+        read_videos("s3://bytes/set 1/wrong.csv")
 
 
 def test_a_table_is_written_below_such_a_name(server):
@@ -339,7 +341,7 @@ def test_an_object_that_no_address_names_is_reported_and_not_misread(server):
     server.put_many(
         "unnamed", [f"v/{name}" for name in ("a.mp4", "b?.mp4", "c?d/e.mp4", "/f.mp4", "x/../g.mp4")]
     )
-    source = read_source("s3://unnamed/v")
+    source = read_videos("s3://unnamed/v")
     assert source.table["video_id"].to_pylist() == ["a.mp4"]
     assert sorted(line.partition(": ")[0] for line in source.unlisted) == [
         "unnamed/v//f.mp4",
@@ -347,9 +349,9 @@ def test_an_object_that_no_address_names_is_reported_and_not_misread(server):
         "unnamed/v/c?d/e.mp4",
         "unnamed/v/x/../g.mp4",
     ]
-    assert len(read_source("s3://unnamed/v/*.mp4").unlisted) == 1
+    assert len(read_videos("s3://unnamed/v/*.mp4").unlisted) == 1
     with pytest.raises(RequestError, match="no address"):
-        read_source("s3://unnamed/v/b?.mp4")
+        read_videos("s3://unnamed/v/b?.mp4")
 
 
 def test_a_dataset_in_a_bucket_keeps_its_names_and_tells_what_has_none(server):
@@ -360,7 +362,7 @@ def test_a_dataset_in_a_bucket_keeps_its_names_and_tells_what_has_none(server):
     assert found == {("unlisted_file", "real/b?.mp4"), ("unlisted_file", "real//d.mp4")}
     table = manifest_of(read_tree(tree), root, f"{root}/m.csv")
     write_manifest(table, f"{root}/m.csv")
-    assert read_source(f"{root}/m.csv").table["uri"].to_pylist() == [
+    assert read_videos(f"{root}/m.csv").table["uri"].to_pylist() == [
         f"{root}/real/a #1.mp4",
         f"{root}/real/c%41.mp4",
     ]
@@ -406,7 +408,7 @@ def test_a_pattern_finds_in_a_bucket_what_it_finds_in_a_folder(server, tmp_path,
 
     def listed(source):
         try:
-            return read_source(source).table["video_id"].to_pylist()
+            return read_videos(source).table["video_id"].to_pylist()
         except ManifestError as error:
             return str(error).partition(" at ")[0]
 

@@ -1,0 +1,96 @@
+"""Any source of videos → the MANIFEST table: a file, a folder, a glob, or a manifest in CSV, Parquet or JSON lines."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from dfd_core.errors import ManifestError
+from dfd_core.sources.manifest import manifest_table, refuse_duplicates
+from dfd_core.sources.manifest_rows import read_manifest
+from dfd_core.sources.suffixes import MANIFEST_SUFFIXES, suffix_of
+from dfd_core.sources.walk import (
+    Listing,
+    glob_local,
+    glob_remote,
+    local_file,
+    remote_file,
+    walk_local,
+    walk_remote,
+)
+from dfd_core.storage import address as storage
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSource:
+    """A list of videos.
+
+    Attributes:
+        table: MANIFEST, then the user's own columns unchanged.
+        skipped: Files that a folder held and that are not named like a video, counted by ending.
+        unlisted: Folders, and files of a bucket, that could not be listed, with the reason.
+    """
+
+    table: pa.Table
+    skipped: Counter[str] = field(default_factory=Counter)
+    unlisted: tuple[str, ...] = ()
+
+
+def read_videos(source: str) -> VideoSource:
+    """Return the videos that `source` names: a video file, a folder, a glob, or a manifest; local or remote.
+
+    Raises:
+        ManifestError: The source does not exist, holds no video, or is a manifest that breaks the rules.
+        RequestError: The address has credentials in it, or no storage is known for it.
+    """
+    if not storage.is_remote(source):
+        source = storage.local_path(source)
+    fs, path = storage.filesystem(source)
+    read = _read_local if isinstance(fs, pafs.LocalFileSystem) else _read_remote
+    try:
+        return read(source, fs, path)
+    except PermissionError as error:
+        raise ManifestError(f"The source {storage.as_text(source)!r} may not be read") from error
+    except OSError as error:
+        raise ManifestError(
+            f"The source {source!r} cannot be read: {storage.refusal(source, error)}"
+        ) from error
+
+
+def _read_local(source: str, fs: pafs.FileSystem, path: str) -> VideoSource:
+    if os.path.isdir(path):
+        return _listed(walk_local(path), source)
+    if os.path.lexists(path):
+        if suffix_of(path) in MANIFEST_SUFFIXES:
+            return VideoSource(read_manifest(source, path))
+        return _listed(Listing([local_file(path, os.path.basename(path))]), source)
+    if glob.has_magic(source):
+        return _listed(glob_local(source), source)
+    raise ManifestError(f"Nothing is at the source {storage.as_text(source)!r}")
+
+
+def _read_remote(source: str, fs: pafs.FileSystem, path: str) -> VideoSource:
+    info = fs.get_file_info(path)
+    if info.type == pafs.FileType.Directory:
+        return _listed(walk_remote(source, fs, path), source)
+    if info.type != pafs.FileType.NotFound:
+        if suffix_of(path) in MANIFEST_SUFFIXES:
+            return VideoSource(read_manifest(source, path))
+        return _listed(Listing([remote_file(source, info, path)]), source)
+    if glob.has_magic(source.partition("?")[0]):
+        return _listed(glob_remote(source, path), source)
+    raise ManifestError(f"Nothing is at the source {source!r}")
+
+
+def _listed(found: Listing, source: str) -> VideoSource:
+    if not found.files:
+        seen = f" ({sum(found.skipped.values())} other files)" if found.skipped else ""
+        left = f"; {len(found.unlisted)} not listed, the first: {found.unlisted[0]}" if found.unlisted else ""
+        raise ManifestError(f"No video is at the source {storage.as_text(source)!r}{seen}{left}")
+    refuse_duplicates(pa.chunked_array([[file.video_id for file in found.files]], pa.string()))
+    return VideoSource(manifest_table(found.files, {}), found.skipped, found.unlisted)
