@@ -99,7 +99,8 @@ _REFERENCE, _OURS = "tf.function, float32", "this job, auto"
 
 
 def _keras(source: Any) -> tuple[Any, Score, Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]]:
-    from dfd_core.model.predictor import load_model, p_fake_of
+    from dfd_core.model.build import load_model
+    from dfd_core.model.predictor import p_fake_of
     from dfd_core.model.preprocess import to_model_input
 
     return (
@@ -130,7 +131,7 @@ def faces_of_clips(source: str, *, count: int, crop_px: int) -> npt.NDArray[np.u
 
 def run_way(name: str, model: str, crops: Path, out: Path) -> None:
     """Score the faces in this process and write the seconds and scores to `out`."""
-    from dfd_core.model.bundle import resolve_model
+    from dfd_core.model.source import resolve_model
 
     faces = np.load(crops)
     score = WAYS[name](resolve_model(model, raw=True))
@@ -153,7 +154,7 @@ def main(source: str, model: str, faces: int, repeats: int, way: tuple[str, str,
     if way:
         run_way(way[0], model, Path(way[1]), Path(way[2]))
         return
-    from dfd_core.model.bundle import resolve_model
+    from dfd_core.model.source import resolve_model
 
     card = resolve_model(model, raw=True).card
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in WAYS}

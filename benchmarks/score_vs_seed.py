@@ -47,7 +47,7 @@ import click
 from benchmarks.job_runs import DEFAULT_SOURCE, Run, clips_of, differences, faces_of
 from benchmarks.opt_in import Found, held_against
 from benchmarks.ways import BOUNDS, NAMES, TIMES, WAYS, Bench, run_job
-from dfd_core.model.bundle import resolve_model
+from dfd_core.model.source import resolve_model
 
 OPT_INS = ("--detect-max-side 640", "--detect-max-side 480", "--sampling keyframes")
 

@@ -27,8 +27,8 @@ import numpy.typing as npt
 from dfd_core.config import Sampling
 from dfd_core.errors import VideoError
 from dfd_core.faces.detect import FrontalFaceDetector, crop
-from dfd_core.model.bundle import resolve_model
 from dfd_core.model.predictor import load_predictor
+from dfd_core.model.source import resolve_model
 from dfd_core.stages import plan
 from dfd_core.video import reader as video
 

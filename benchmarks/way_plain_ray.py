@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from dfd_core.model.bundle import resolve_model
+from dfd_core.model.source import resolve_model
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 _BATCH_SIZE = 64
@@ -57,7 +57,7 @@ class Scorer:
 
     def __init__(self, model: str) -> None:
         """Load `model`."""
-        from dfd_core.model.predictor import load_model
+        from dfd_core.model.build import load_model
 
         source = resolve_model(model, raw=True)
         self._card = source.card

@@ -44,8 +44,8 @@ class SeedLoop:
         import numpy as np
         import tensorflow as tf
 
-        from dfd_core.model.bundle import resolve_model
-        from dfd_core.model.predictor import load_model
+        from dfd_core.model.build import load_model
+        from dfd_core.model.source import resolve_model
 
         if one_thread:
             cv2.setNumThreads(1)

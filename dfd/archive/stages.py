@@ -281,9 +281,9 @@ class ScoreBlock:
         """Load the model; a failure ends the job with its message. Only a `tally` hears of what is scored."""
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # TensorFlow leaves Keras alone until it is needed
-        from dfd_core.model.bundle import resolve_model
         from dfd_core.model.graph_cache import private_folder
         from dfd_core.model.predictor import load_predictor
+        from dfd_core.model.source import resolve_model
 
         source = resolve_model(storage.local_copy(model), raw=raw)
         self._predict = load_predictor(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.markup import escape
 
-from dfd_core.model.bundle import ModelCard
+from dfd_core.model.card import ModelCard
 from dfd_core.run.counts import Counts
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.storage import address as storage

@@ -11,7 +11,7 @@ from dfd.archive.summary import print_summary
 from dfd_core.answers.aggregate import finish
 from dfd_core.config import Aggregation
 from dfd_core.errors import OutputError
-from dfd_core.model.bundle import ModelCard
+from dfd_core.model.card import ModelCard
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.run.run_record import RunRecord
 

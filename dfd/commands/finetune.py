@@ -14,7 +14,8 @@ from dfd.archive.run import exit_with, is_interrupt, source_name, take_folder
 from dfd.cluster.runtime import LOG, ray_cluster, without_stderr
 from dfd_core.config import PRECISIONS, SAMPLINGS, Sampling
 from dfd_core.errors import ModelError, OutputError, RequestError
-from dfd_core.model.bundle import CARD_FILENAME, ModelCard, default_scale
+from dfd_core.model.card import CARD_FILENAME, ModelCard
+from dfd_core.model.source import DEFAULT_MODEL, starting_card
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.run.run_record import RunRecord, versions
 from dfd_core.storage import address as storage
@@ -27,6 +28,7 @@ DEFAULTS = TrainingSettings()
 EXAMPLES = """\b
 Examples:
   python jobs/finetune.py faces/ --out bundle/
+  python jobs/finetune.py faces/ --out bundle/ --backbone efficientnet_lite0 --weights default --learning-rate 1e-4
   python jobs/finetune.py faces/ --out bundle/ --backbone small_resnet --weights none --learning-rate 1e-3 --workers 2
   python jobs/finetune.py manifest.parquet --faces faces/ --out bundle/ --threshold fpr:0.01
   python jobs/finetune.py faces/ --out bundle/ --augment flip=0.5,jpeg=0.5 --calibration isotonic
@@ -155,12 +157,13 @@ def _train(
         from dfd.train import bundle as train_bundle
         from dfd.train import run as train_run
 
-    card = ModelCard(
-        os.path.basename(out.root.partition("?")[0].rstrip("/")) or "bundle",
+    start = _starting_card(request.settings)
+    card = replace(
+        start,
+        name=os.path.basename(out.root.partition("?")[0].rstrip("/")) or "bundle",
         input_size=request.settings.input_size,
-        scale=default_scale(request.settings.backbone),
-        margin=_first(request.margin, labelled.margin, 0.0),
-        sampling=_first(request.sampling, labelled.sampling, "stride"),
+        margin=_first(request.margin, labelled.margin, start.margin),
+        sampling=_first(request.sampling, labelled.sampling, start.sampling),
     )
     prepared = train_run.prepare(out, labelled, address, request.settings)
     train_bundle.tell_data(prepared)
@@ -183,6 +186,17 @@ def _train(
     train_bundle.print_summary(out, finished)
 
 
+def _starting_card(settings: TrainingSettings) -> ModelCard:
+    """Return the card of the weights that the training starts from, or the backbone's defaults."""
+    weights = None if settings.weights in ("imagenet", "none") else storage.local_copy(settings.weights)
+    return starting_card(settings.backbone, weights)
+
+
+def _input_size(backbone: str, weights: str) -> int:
+    """Return the side of the input that the weights were made for, or the default, in pixels."""
+    return _starting_card(replace(DEFAULTS, backbone=backbone, weights=weights)).input_size
+
+
 def _first(*values: Any) -> Any:
     return next(value for value in values if value is not None)
 
@@ -195,11 +209,13 @@ def _first(*values: Any) -> Any:
 @click.option("--faces", help="Where to put the faces when LABELLED is a manifest of videos.")
 @click.option("--margin", type=click.FloatRange(0), help="What the faces' boxes were widened by, as a fraction.  [default: what the folder of faces says, else 0]")  # fmt: skip
 @click.option("--sampling", help=f"{SAMPLINGS}: the frames the model is for.  [default: what the folder of faces says, else stride]")  # fmt: skip
-@click.option("--backbone", default=DEFAULTS.backbone, show_default=True, help="A keras.applications model in snake_case, or small_resnet.")  # fmt: skip
+@click.option("--backbone", default=DEFAULTS.backbone, show_default=True, help="A keras.applications model in snake_case, efficientnet_lite0 or small_resnet.")  # fmt: skip
 @click.option(
-    "--input-size", default=DEFAULTS.input_size, show_default=True, help="Side of the model's input, pixels."
+    "--input-size",
+    type=int,
+    help=f"Side of the model's input, pixels.  [default: the bundle's that --weights names, else {DEFAULTS.input_size}]",
 )
-@click.option("--weights", default=DEFAULTS.weights, show_default=True, help="imagenet, none, or a bundle, .keras or .h5 file.")  # fmt: skip
+@click.option("--weights", default=DEFAULTS.weights, show_default=True, help="imagenet, none, default for those of the detector that ships, or a bundle, .keras or .h5 file.")  # fmt: skip
 @click.option(
     "--freeze-until", help="The last layer of the backbone that keeps its weights.  [default: all learn]"
 )
@@ -262,11 +278,17 @@ def _status(flags: dict[str, Any]) -> int:
 def _request(flags: dict[str, Any]) -> FinetuneRequest:
     flags["num_workers"] = flags.pop("workers")
     flags["augmentation"] = Augmentation.parse(flags.pop("augment"))
-    if not storage.is_remote(flags["weights"]) and flags["weights"] not in ("imagenet", "none"):
+    if not storage.is_remote(flags["weights"]) and flags["weights"] not in (
+        "imagenet",
+        "none",
+        DEFAULT_MODEL,
+    ):
         flags["weights"] = os.path.abspath(
             storage.local_path(flags["weights"])
         )  # workers run in other folders
         if not os.path.exists(flags["weights"]):
             raise ModelError(f"There are no weights at {flags['weights']}")
+    if flags["input_size"] is None:
+        flags["input_size"] = _input_size(flags["backbone"], flags["weights"])
     settings = TrainingSettings(**{field.name: flags.pop(field.name) for field in fields(TrainingSettings)})
     return replace(FinetuneRequest(flags.pop("labelled"), flags.pop("out"), settings), **flags)

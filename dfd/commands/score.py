@@ -25,7 +25,8 @@ from dfd.cluster.runtime import LOG
 from dfd_core.answers.aggregate import finish
 from dfd_core.config import PRECISIONS, SAMPLINGS, Aggregation, ExtractConfig, Limits, Sampling, as_json
 from dfd_core.errors import RequestError
-from dfd_core.model.bundle import ModelCard, resolve_model
+from dfd_core.model.card import ModelCard
+from dfd_core.model.source import DEFAULT_MODEL, resolve_model
 from dfd_core.run import commit_log, worklist
 from dfd_core.run.counts import Counts
 from dfd_core.run.estimate import compared, spent
@@ -38,6 +39,7 @@ from dfd_core.storage import address as storage
 
 EXAMPLES = """\b
 Examples:
+  python jobs/score.py videos/ --out scores/
   python jobs/score.py videos/ --model bundle/ --out scores/
   python jobs/score.py 'videos/**/*.mp4' --model bundle/ --out scores/ --sampling interval:0.5
   python jobs/score.py manifest.csv --model untrained:mobilenet_v3_small --out smoke/
@@ -125,7 +127,7 @@ def run(request: ScoreRequest) -> int:
             "--estimate is for videos; of pictures every 1,000 take about as long as the first"
         )
     if pictures is None:
-        tell_source(source, request.source, f"model {card.model_id}")
+        tell_source(source, request.source, f"model {_named(request.model, card)}")
     else:
         _check_pictures(pictures, request, card)
     if not card.trained:
@@ -150,10 +152,12 @@ def run(request: ScoreRequest) -> int:
         work,
         num_videos=table.num_rows,
         model={
+            "model": request.model,
             "model_id": card.model_id,
             "trained": card.trained,
             "threshold": card.threshold,
             "sha256": card.sha256,
+            "card": card.as_json(),
         },
     )
     if counts is None:
@@ -164,10 +168,16 @@ def run(request: ScoreRequest) -> int:
     return status
 
 
+def _named(model: str, card: ModelCard) -> str:
+    """Return the model's id, and that it is the detector that ships where it is."""
+    return f"{card.model_id} (the detector that ships)" if model == DEFAULT_MODEL else card.model_id
+
+
 def _check_pictures(pictures: PictureSource, request: ScoreRequest, card: ModelCard) -> None:
     """Tell what the source holds; raise RequestError if its pictures are not what the model takes."""
     videos, address = f"{pictures.table.num_rows:,}", storage.as_text(request.source)
-    LOG.info("Pictures of the faces of %s videos in %s, model %s", videos, address, card.model_id)
+    named = _named(request.model, card)
+    LOG.info("Pictures of the faces of %s videos in %s, model %s", videos, address, named)
     if pictures.kind == "face_table":
         LOG.info(
             "How widely the faces are cut out is not known; the model expects a margin of %g", card.margin
@@ -268,7 +278,10 @@ def _refuse_beyond_machine(request: ScoreRequest, attempt: Attempt) -> None:
 @click.command(epilog=EXAMPLES)
 @click.argument("source")
 @click.option(
-    "--model", required=True, help="A bundle folder, a .keras file, or untrained:BACKBONE for a smoke run."
+    "--model",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help="default for the detector that ships, a bundle folder, a .keras file, or untrained:BACKBONE for a smoke run.",
 )
 @click.option(
     "--out", required=True, help="The output folder; the same command again does only what is missing."

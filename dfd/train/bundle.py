@@ -16,7 +16,8 @@ from dfd.train.run import Fitted, Prepared, read_validation_faces
 from dfd_core.errors import OutputError
 from dfd_core.evaluation import plots
 from dfd_core.evaluation.intervals import Bootstrap
-from dfd_core.model.bundle import CARD_FILENAME, MODEL_FILENAME, ModelCard, sha256_of
+from dfd_core.model.card import CARD_FILENAME, MODEL_FILENAME, ModelCard
+from dfd_core.model.safety import sha256_of
 from dfd_core.run.output_folder import OutputFolder, read_table
 from dfd_core.storage import address as storage
 from dfd_core.training.report import Judged, best_epoch, diverged_epoch, judge, read_history, to_png

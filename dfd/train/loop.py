@@ -15,7 +15,7 @@ import ray.train
 
 from dfd.train.data import Feed
 from dfd_core.errors import RequestError
-from dfd_core.model.bundle import MODEL_FILENAME, ModelCard, card_from_fields
+from dfd_core.model.card import MODEL_FILENAME, ModelCard, card_from_fields
 from dfd_core.run.output_folder import write_table
 from dfd_core.training.settings import TrainingSettings
 

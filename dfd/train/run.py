@@ -24,7 +24,7 @@ from dfd.train.loop import Job, train_worker
 from dfd.train.progress import TrainProgress
 from dfd_core import errors
 from dfd_core.errors import RequestError
-from dfd_core.model.bundle import ModelCard
+from dfd_core.model.card import ModelCard
 from dfd_core.run.output_folder import OutputFolder, read_table, write_table
 from dfd_core.storage import address as storage
 from dfd_core.training.face_index import usable_faces

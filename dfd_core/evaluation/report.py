@@ -19,6 +19,7 @@ from dfd_core.evaluation.evaluation import LEVELS, Evaluation, Part
 from dfd_core.evaluation.intervals import Estimate
 from dfd_core.evaluation.metrics_json import METRICS_FILENAME, metrics_json
 from dfd_core.evaluation.truth import BY
+from dfd_core.model.source import DEFAULT_MODEL
 from dfd_core.sources.manifest import LABELS
 from dfd_core.storage import address as storage
 
@@ -152,6 +153,8 @@ def _facts(evaluation: Evaluation, sources: dict[str, str | None]) -> Iterator[t
     yield "Labels", sources["labels"] or "those in videos/"
     yield "Threshold", f"{threshold.value:.6g}, {origin}"
     yield "Video score", f"{run.get('aggregation', 'unknown')} over the frames with a face"
+    if run["model"].get("model") == DEFAULT_MODEL:
+        yield "Model", "the detector that ships"
     if run["model"].get("sha256"):
         yield "Model sha256", str(run["model"]["sha256"])
 

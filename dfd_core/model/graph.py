@@ -18,7 +18,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from dfd_core.errors import ModelError, as_model_error
-from dfd_core.model.bundle import ModelCard
+from dfd_core.model.card import ModelCard
 from dfd_core.model.preprocess import SCALE_STEPS
 
 GRAPH_VERSION = 1

@@ -1,128 +1,28 @@
-"""Classifiers: build, save and load them, and turn one into a fast predictor.
-
-Loading never runs code from a model file: `bundle.check_model_file` refuses everything but plain Keras layers before
-Keras sees the file. Keras is imported where a model is built or read: a predictor of a kept graph does without, and
-starts seconds earlier.
-"""
+"""A predictor: a model as a finished graph, ready to score crops."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import hashlib
-import inspect
 import os
-import platform
-import random
-import socket
-import tempfile
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from dfd_core.config import PRECISIONS
-from dfd_core.errors import ModelError, as_model_error
-from dfd_core.model.bundle import (
-    MODEL_FILENAME,
-    OWN_BACKBONES,
-    ModelCard,
-    ModelSource,
-    canonical_backbone,
-    check_model_file,
-    sha256_of,
-    write_card,
-)
+from dfd_core.errors import ModelError
+from dfd_core.model.build import load_model
 from dfd_core.model.calibration import Calibration
+from dfd_core.model.card import ModelCard
 from dfd_core.model.graph import GRAPH_VERSION, Run, compiled, finished_graph
 from dfd_core.model.graph_cache import KeptGraph
 from dfd_core.model.preprocess import check_crops
-
-DOWNLOAD_TIMEOUT_S = 10.0
-
-
-def build_classifier(
-    backbone: str = "inception_resnet_v2",
-    *,
-    input_size: int = 128,
-    weights: str | os.PathLike[str] | None = "imagenet",
-    seed: int = 0,
-) -> Any:
-    """Return the seed report's classifier: a backbone, global average pooling and a softmax over fake and real.
-
-    Its input is what `preprocess.to_model_input` makes of crops with the scale `bundle.default_scale(backbone)`.
-
-    Args:
-        backbone: A name of `bundle.BACKBONES` or `bundle.OWN_BACKBONES`.
-        input_size: Side of the input, in pixels.
-        weights: `imagenet` (downloaded by Keras, or found in its cache), None for random ones, a bundle or `.keras`
-            file of this very classifier, or an `.h5` file of the backbone without its top.
-        seed: Decides every random weight: the same seed gives the same weights in every process.
-
-    Returns:
-        A `keras.Model`: float32 (n, input_size, input_size, 3) to float32 (n, 2), probabilities of fake and real.
-
-    Raises:
-        ModelError: The backbone is unknown, does not take this size, or the weights cannot be had or do not fit.
-    """
-    import keras
-
-    name = canonical_backbone(backbone)
-    file = None if weights is None or weights == "imagenet" else _weights_file(weights)
-    classifier_file = file if file is not None and file.suffix == ".keras" else None
-    with _seeded(seed):
-        body = _build_backbone(name, input_size, None if classifier_file else file or weights)
-        head = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2, activation="softmax")]
-        model = keras.Sequential([keras.Input((input_size, input_size, 3)), body, *head])
-    if classifier_file:
-        with as_model_error(f"The weights in {classifier_file} do not fit {name}"):
-            model.load_weights(classifier_file)
-    return model
-
-
-def save_bundle(model: Any, card: ModelCard, folder: str | os.PathLike[str]) -> ModelCard:
-    """Write `model.keras` and `card.json` into `folder` and return the card with its sha256 and versions.
-
-    Both are written beside and renamed. A reader sees the old bundle or the new one or, for an instant, a model
-    whose sha256 is not the card's, which `bundle.resolve_model` refuses. A compiled model takes its optimizer's
-    state along, which scoring has no use for.
-    """
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target, prefix=".saving-") as beside:
-        written = Path(beside) / MODEL_FILENAME
-        model.save(written)
-        versions = {
-            "keras": version("keras"),
-            "tensorflow": tf.__version__,
-            "python": platform.python_version(),
-        }
-        complete = dataclasses.replace(
-            card, sha256=sha256_of(written), versions={**versions, **card.versions}
-        )
-        os.replace(written, target / MODEL_FILENAME)
-    write_card(complete, target)
-    return complete
-
-
-def load_model(source: ModelSource) -> Any:
-    """Return the `keras.Model` of `source`, not compiled.
-
-    Raises:
-        ModelError: The file changed since it was resolved, could run code, or is nothing that Keras can load.
-    """
-    if source.backbone is not None:
-        return build_classifier(source.backbone, input_size=source.card.input_size, weights=None)
-    import keras
-
-    assert source.path is not None
-    check_model_file(source.path, source.card.sha256)
-    with as_model_error(f"Keras cannot load {source.path}"):
-        return keras.saving.load_model(source.path, compile=False, safe_mode=True)
+from dfd_core.model.safety import check_model_file, sha256_of
+from dfd_core.model.source import ModelSource
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -180,7 +80,7 @@ def load_predictor(
     """Return a predictor of `source`: the numbers of calling the model on `to_model_input(crops)`, calibrated.
 
     Args:
-        source: What `bundle.resolve_model` returned.
+        source: What `source.resolve_model` returned.
         precision: `auto` is float16 on a GPU, bfloat16 on a CPU with instructions for it, else float32. Any other
             is honoured wherever it runs, fast or not.
         batch_size: The most crops that one run of the model takes.
@@ -259,78 +159,6 @@ def padded_count(count: int, batch_size: int) -> int:
     if count < step:
         return min(1 << (count - 1).bit_length(), step)
     return min(-(-count // step) * step, batch_size)
-
-
-# ---- building -------------------------------------------------------------------------------------------------------
-
-
-def _weights_file(weights: str | os.PathLike[str]) -> Path:
-    path = Path(weights)
-    path = path / MODEL_FILENAME if path.is_dir() else path
-    if not path.is_file() or path.suffix not in (".keras", ".h5"):
-        raise ModelError(
-            f"Unusable weights. Expected imagenet, none, or a bundle, .keras or .h5 file. Received: {weights}"
-        )
-    if path.suffix == ".keras":
-        check_model_file(path)
-    return path
-
-
-def _build_backbone(name: str, input_size: int, weights: str | os.PathLike[str] | None) -> Any:
-    if name in OWN_BACKBONES:
-        return _build_small_resnet(input_size, weights)
-    import keras
-
-    constructors = {
-        key.lower(): value for key, value in vars(keras.applications).items() if inspect.isfunction(value)
-    }
-    constructor = constructors[name.replace("_", "")]
-    options: dict[str, Any] = {"include_top": False, "input_shape": (input_size, input_size, 3)}
-    if "include_preprocessing" in inspect.signature(constructor).parameters:
-        options["include_preprocessing"] = False
-    problem = f"keras.applications cannot build {name} for {input_size} pixels"
-    if weights == "imagenet":
-        problem = f"The ImageNet weights of {name} cannot be had; pass `--weights none` or `--weights PATH`"
-    elif weights is not None:
-        problem = f"The weights in {weights} do not fit {name}"
-    with as_model_error(problem), _socket_timeout(DOWNLOAD_TIMEOUT_S):
-        return constructor(weights=None if weights is None else os.fspath(weights), **options)
-
-
-def _build_small_resnet(input_size: int, weights: str | os.PathLike[str] | None) -> Any:
-    if weights == "imagenet":
-        raise ModelError("small_resnet has no ImageNet weights; pass `--weights none` or `--weights PATH`")
-    from dfd_core.model.small_resnet import small_resnet
-
-    body = small_resnet(input_size=input_size)
-    if weights is not None:
-        with as_model_error(f"The weights in {weights} do not fit small_resnet"):
-            body.load_weights(weights)
-    return body
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Keras draws the seed of each initialiser from Python's global generator: fix it, then put it back."""
-    state = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(state)
-
-
-@contextlib.contextmanager
-def _socket_timeout(timeout_s: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(timeout_s)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-# ---- predicting -----------------------------------------------------------------------------------------------------
 
 
 def _probabilities(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

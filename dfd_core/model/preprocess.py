@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from dfd_core.model.bundle import ModelCard
+from dfd_core.model.card import ModelCard
 
 SCALE_STEPS: Mapping[str, tuple[float, float]] = {
     "x/255": (255.0, 0.0),

@@ -10,7 +10,7 @@ from dfd_core.config import PRECISIONS
 from dfd_core.errors import RequestError
 from dfd_core.evaluation.thresholds import ThresholdRule
 from dfd_core.model import calibration
-from dfd_core.model.bundle import canonical_backbone
+from dfd_core.model.backbones import canonical_backbone
 from dfd_core.training.augment import Augmentation
 
 ClassBalance = Literal["none", "weights"]
@@ -25,7 +25,7 @@ class TrainingSettings:
     """Everything that decides what a run learns, but the data. The defaults are the seed report's.
 
     Attributes:
-        backbone: A name of `bundle.BACKBONES` or `bundle.OWN_BACKBONES`.
+        backbone: A name of `backbones.BACKBONES` or `backbones.OWN_BACKBONES`.
         input_size: Side of the model's input, pixels.
         weights: `imagenet`, `none`, or a path.
         freeze_until: Name of the last layer of the backbone that keeps its weights; None trains all.

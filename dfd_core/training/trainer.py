@@ -29,8 +29,8 @@ from tensorflow.compiler.xla.tsl.protobuf.coordination_config_pb2 import Coordin
 from tensorflow.python.eager import context
 
 from dfd_core.errors import ModelError, RequestError
-from dfd_core.model.bundle import MODEL_FILENAME, ModelCard
-from dfd_core.model.predictor import build_classifier
+from dfd_core.model.build import build_classifier
+from dfd_core.model.card import MODEL_FILENAME, ModelCard
 from dfd_core.model.preprocess import to_model_input
 from dfd_core.storage import address as storage
 from dfd_core.training.settings import HISTORY_FILENAME, LOGS_FOLDER, TrainingSettings

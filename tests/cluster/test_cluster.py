@@ -15,8 +15,8 @@ import pytest
 
 from dfd_core.config import ExtractConfig, Sampling
 from dfd_core.faces.detect import FrontalFaceDetector
-from dfd_core.model.bundle import resolve_model
 from dfd_core.model.predictor import load_predictor
+from dfd_core.model.source import resolve_model
 from dfd_core.schemas import face_crops, to_table
 from dfd_core.sources.videos import read_videos
 from dfd_core.stages.extract import extract_segment

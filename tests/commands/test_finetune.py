@@ -17,7 +17,8 @@ import pytest
 from click.testing import CliRunner
 
 from dfd.commands.finetune import main
-from dfd_core.model.bundle import load_card, resolve_model
+from dfd_core.model.card import load_card
+from dfd_core.model.source import resolve_model
 from tests import labelled_pictures
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,20 +10,10 @@ import zipfile
 import pytest
 
 from dfd_core.errors import ModelError
-from dfd_core.model.bundle import (
-    BACKBONES,
-    ModelCard,
-    ModelSource,
-    canonical_backbone,
-    card_from_fields,
-    default_scale,
-    load_card,
-    resolve_model,
-    sha256_of,
-    unsafe_objects,
-    untrained_card,
-    write_card,
-)
+from dfd_core.model.backbones import BACKBONES, canonical_backbone, default_scale
+from dfd_core.model.card import ModelCard, card_from_fields, load_card, write_card
+from dfd_core.model.safety import sha256_of, unsafe_objects
+from dfd_core.model.source import ModelSource, resolve_model, untrained_card
 
 
 def keras_object(class_name, config=None, *, module="keras.layers", **more):
@@ -65,7 +55,7 @@ def bundle(tmp_path):
 
 
 def test_importing_the_bundle_does_not_import_the_model_runtime():
-    code = "import sys, dfd_core.model.bundle, dfd_core.model.preprocess; print({'tensorflow', 'keras', 'h5py'} & set(sys.modules))"
+    code = "import sys, dfd_core.model.source, dfd_core.model.preprocess; print({'tensorflow', 'keras', 'h5py'} & set(sys.modules))"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

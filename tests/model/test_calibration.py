@@ -6,8 +6,8 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import log_loss
 
 from dfd_core.errors import ModelError, RequestError
-from dfd_core.model.bundle import ModelCard, card_from_fields
 from dfd_core.model.calibration import Calibration, fit_calibration
+from dfd_core.model.card import ModelCard, card_from_fields
 
 TEMPERATURE = Calibration("temperature", temperature=2.0)
 ISOTONIC = Calibration("isotonic", p_raw=(0.2, 0.4, 0.8), p_fake=(0.1, 0.1, 0.9))

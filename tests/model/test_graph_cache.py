@@ -69,7 +69,7 @@ def test_a_predictor_of_a_kept_graph_loads_no_keras(tmp_path):
     code = """
 import os, sys
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
-from dfd_core.model.bundle import resolve_model
+from dfd_core.model.source import resolve_model
 from dfd_core.model.predictor import load_predictor
 load_predictor(resolve_model("untrained:mobilenet_v3_small"), cache_dir=sys.argv[1])
 print("keras" in sys.modules)

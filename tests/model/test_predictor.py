@@ -17,23 +17,12 @@ import pytest
 import tensorflow as tf
 
 from dfd_core.errors import ModelError
-from dfd_core.model.bundle import (
-    BACKBONES,
-    ModelCard,
-    ModelSource,
-    default_scale,
-    resolve_model,
-    untrained_card,
-)
-from dfd_core.model.predictor import (
-    build_classifier,
-    load_model,
-    load_predictor,
-    p_fake_of,
-    padded_count,
-    save_bundle,
-)
+from dfd_core.model.backbones import BACKBONES, default_scale
+from dfd_core.model.build import build_classifier, load_model, save_bundle
+from dfd_core.model.card import ModelCard
+from dfd_core.model.predictor import load_predictor, p_fake_of, padded_count
 from dfd_core.model.preprocess import to_model_input
+from dfd_core.model.source import ModelSource, resolve_model, untrained_card
 
 layers = keras.layers
 
@@ -123,9 +112,10 @@ def inception(tmp_path_factory):
 OTHER_PROCESS = """
 import hashlib, json, time
 import numpy as np, tensorflow as tf
-from dfd_core.model.bundle import ModelSource, untrained_card
+from dfd_core.model.source import ModelSource, untrained_card
 from dfd_core.errors import ModelError
-from dfd_core.model.predictor import build_classifier, load_predictor
+from dfd_core.model.build import build_classifier
+from dfd_core.model.predictor import load_predictor
 
 source = ModelSource(untrained_card("mobilenet", input_size=32), backbone="mobilenet")
 for _ in range(2):

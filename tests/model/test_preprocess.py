@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dfd_core.model.bundle import ModelCard
+from dfd_core.model.card import ModelCard
 from dfd_core.model.preprocess import check_crops, to_model_input
 
 CROPS = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)

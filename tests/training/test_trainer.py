@@ -17,9 +17,10 @@ import pytest
 import tensorflow as tf
 
 from dfd_core.errors import ModelError, RequestError
-from dfd_core.model.bundle import ModelSource, resolve_model, untrained_card
-from dfd_core.model.predictor import load_model, load_predictor
+from dfd_core.model.build import load_model
+from dfd_core.model.predictor import load_predictor
 from dfd_core.model.preprocess import to_model_input
+from dfd_core.model.source import ModelSource, resolve_model, untrained_card
 from dfd_core.training.report import best_epoch, diverged_epoch, read_history
 from dfd_core.training.settings import HISTORY_FILENAME, LOGS_FOLDER
 from dfd_core.training.trainer import Trainer, Validated, build_network, strategy_for

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from dfd_core.model.bundle import ModelCard
+from dfd_core.model.card import ModelCard
 from dfd_core.training.augment import Augmentation
 from dfd_core.training.settings import TrainingSettings
 from dfd_core.training.trainer import Batch, Trainer, strategy_for
