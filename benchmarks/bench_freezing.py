@@ -132,7 +132,7 @@ def _keras(source: Any) -> tuple[Any, Score, Callable[[npt.NDArray[Any]], npt.ND
 
 def run_way(name: str, model: str, precision: str, folder: str) -> dict[str, Any]:
     """Return the seconds of the start and of a warm face, and some scores."""
-    from dfd_core.model.bundle import resolve_model
+    from dfd_core.model.source import resolve_model
 
     source = resolve_model(model, raw=True)
     size = source.card.input_size
