@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import CompletionItem
 
 from dfd.cluster.runtime import quiet_libraries
 
@@ -39,15 +40,25 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return load_command(cmd_name) if cmd_name in COMMANDS else None
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the options and the commands that begin with `incomplete`; no command is imported."""
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*(CompletionItem(name, help=COMMANDS[name]) for name in names), *options]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
 
 @click.command(cls=_LazyGroup)
-@click.version_option(package_name="dfd")
+@click.version_option(package_name="dfd", message="%(prog)s %(version)s")
 def main() -> None:
-    """Tell which videos of a large archive are deepfakes."""
+    """Tell which videos of a large archive are deepfakes.
+
+    `dfd NAME --help` describes a command and ends in examples. A cluster runs the same commands as scripts:
+    python jobs/NAME.py.
+    """
 
 
 def run(arguments: Sequence[str] | None = None) -> None:

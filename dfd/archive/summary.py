@@ -1,31 +1,67 @@
-"""What the user sees at the end: counts, what each stage took, where the files are, and queries to paste."""
+"""What the user is told: what the source holds, and at the end the counts, the files and queries to paste."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 
+from dfd.cluster.runtime import LOG
+from dfd.commands.shape import print_result
 from dfd_core.model.card import ModelCard
 from dfd_core.run.counts import Counts
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.storage import address as storage
 
+if TYPE_CHECKING:
+    from dfd_core.sources.videos import VideoSource
+
+
+def tell_source(source: VideoSource, address: str, facts: str) -> None:
+    """Log what the source holds and what of it is left out; `facts` ends the line."""
+    LOG.info("%s videos in %s, %s", f"{source.table.num_rows:,}", storage.as_text(address), facts)
+    if source.skipped:
+        LOG.info("%s files are not named like a video and are left out", f"{sum(source.skipped.values()):,}")
+    for reason in source.unlisted:
+        LOG.warning("Left out: %s", reason)
+
+
+def tell_failures(counts: Counts, max_failed: float) -> None:
+    """Log that more than a share `max_failed` of the videos failed."""
+    failed = counts.videos["failed"]
+    LOG.error("%d of %d videos failed: more than --max-failed %g", failed, counts.num_videos, max_failed)
+
 
 def print_summary(out: OutputFolder, counts: Counts, card: ModelCard) -> None:
     """Print the summary of a finished scoring run to standard output."""
-    console = _print_counts(counts)
-    if not card.trained:
-        console.print("[bold]The model is untrained: these scores are noise.[/bold]")
     query = "SELECT video_id, status, p_fake, verdict FROM '{folder}/videos/*.parquet' ORDER BY p_fake DESC NULLS LAST;"
-    _print_results(
-        console, out, query, 'pd.read_parquet("{folder}/videos").sort_values("p_fake", ascending=False)'
-    )
+    code = 'pd.read_parquet("{folder}/videos").sort_values("p_fake", ascending=False)'
+
+    def print_text() -> None:
+        console = _print_counts(counts)
+        if not card.trained:
+            console.print("[bold]The model is untrained: these scores are noise.[/bold]")
+        _print_results(console, out, query, code)
+
+    values = {"model_id": card.model_id, "trained": card.trained}
+    print_result(_values(out, counts) | values, print_text)
 
 
 def print_faces_summary(out: OutputFolder, counts: Counts) -> None:
     """Print the summary of a finished extraction of faces to standard output."""
     query = "SELECT video_id, frame_index, face_index, octet_length(image) FROM '{folder}/faces/*.parquet' ORDER BY ALL;"
-    _print_results(_print_counts(counts), out, query, 'pd.read_parquet("{folder}/videos")')
+    code = 'pd.read_parquet("{folder}/videos")'
+    print_result(_values(out, counts), lambda: _print_results(_print_counts(counts), out, query, code))
+
+
+def _values(out: OutputFolder, counts: Counts) -> dict[str, Any]:
+    stages = {"stage_seconds": counts.stage_s, "stage_cpu_seconds": counts.stage_cpu_s}
+    return {"out": _folder(out), **counts.as_json(), **stages}
+
+
+def _folder(out: OutputFolder) -> str:
+    return storage.as_text(out.root.rstrip("/"))
 
 
 def _print_counts(counts: Counts) -> Console:
@@ -60,7 +96,7 @@ def stage_table(counts: Counts) -> str:
 
 def _print_results(console: Console, out: OutputFolder, query: str, code: str) -> None:
     """Print where the results are, and a `query` and `code` to paste, in which `{folder}` stands for the folder."""
-    folder = storage.as_text(out.root.rstrip("/"))
+    folder = _folder(out)
     query, code = (text.replace("{folder}", folder) for text in (query, code))
     console.print(
         escape(

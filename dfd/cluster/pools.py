@@ -130,10 +130,10 @@ def _num_actors(num_gpus: float, gpus: float) -> int:
 
 
 _OPTIONS = (
-    click.option("--cpus-per-extract", type=float, default=1.0, show_default=True, help="CPUs that one extraction takes."),
-    click.option("--score-actors", metavar="MIN:MAX", help="Copies of the model, fewest and most.  [default: one a GPU, else one for 16 CPUs]"),
-    click.option("--gpus-per-actor", type=float, help="GPUs of each, a fraction if several share one; 0: score on CPUs.  [default: 1 where there are GPUs]"),
-    click.option("--score-batch-size", type=int, default=64, show_default=True, help="The most crops that one run of the model takes."),
+    click.option("--cpus-per-extract", type=float, default=1.0, show_default=True, help="CPUs of one extraction."),
+    click.option("--score-actors", metavar="MIN:MAX", help="Fewest and most copies of the model.  [default: one for each GPU, else one for 16 CPUs]"),
+    click.option("--gpus-per-actor", type=float, help="GPUs of each copy of the model: a fraction if several share one, 0 to score on CPUs.  [default: 1 if there are GPUs]"),
+    click.option("--score-batch-size", type=int, default=64, show_default=True, help="Most crops in one run of the model."),
 )  # fmt: skip
 
 

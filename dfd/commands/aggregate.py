@@ -6,8 +6,9 @@ from contextlib import ExitStack
 
 import click
 
-from dfd.archive.run import exit_with
 from dfd.archive.summary import print_summary
+from dfd.commands.shape import command
+from dfd.exit_status import exit_with
 from dfd_core.answers.aggregate import finish
 from dfd_core.config import Aggregation
 from dfd_core.errors import OutputError
@@ -15,10 +16,9 @@ from dfd_core.model.card import ModelCard
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.run.run_record import RunRecord
 
-EXAMPLES = """\b
-Examples:
-  python jobs/aggregate.py scores/ --aggregation max
-  python jobs/aggregate.py scores/ --aggregation topk:5 --threshold 0.7
+EXAMPLES = """
+dfd NAME scores/ --aggregation max
+dfd NAME scores/ --aggregation topk:5 --threshold 0.7
 """
 
 
@@ -48,7 +48,7 @@ def run(folder: str, aggregation: Aggregation, threshold: float | None) -> None:
     print_summary(out, counts, ModelCard(model["model_id"], trained=model["trained"]))
 
 
-@click.command(epilog=EXAMPLES)
+@command(EXAMPLES)
 @click.argument("out")
 @click.option(
     "--aggregation",
@@ -58,5 +58,5 @@ def run(folder: str, aggregation: Aggregation, threshold: float | None) -> None:
 )
 @click.option("--threshold", type=click.FloatRange(0, 1), help="p_fake from which the verdict is fake.  [default: the model's]")  # fmt: skip
 def main(out: str, aggregation: str, threshold: float | None) -> None:
-    """Derive faces/ and videos/ of OUT, the output folder of jobs/score.py, again."""
+    """Derive the tables of OUT, the output folder of `dfd score`, again. No video is opened."""
     exit_with(lambda: run(out, Aggregation.parse(aggregation), threshold))

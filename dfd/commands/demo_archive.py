@@ -25,6 +25,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dfd.commands.shape import command, print_result
+
 Frame = npt.NDArray[np.uint8]
 FPS = 25
 FACE_XY = (222, 112)
@@ -164,7 +166,7 @@ def write_part(clips: Sequence[Clip], folder: Path) -> None:
         csv.writer(file).writerows([("uri", "video_id", "label", "group", "method"), *rows])
 
 
-@click.command(epilog="Example: python jobs/make_demo_archive.py --out demo/archive")
+@command("dfd NAME --out demo/archive")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to fill."
 )
@@ -172,8 +174,11 @@ def write_part(clips: Sequence[Clip], folder: Path) -> None:
 @click.option("--held-out", default=6, show_default=True, help="Groups of two clips to score.")
 def main(out: Path, train: int, held_out: int) -> None:
     """Make short clips of a face, half of them altered: train/ and held_out/, each with its manifest.csv."""
+    written: dict[str, int] = {}
     for name, numbers in (("train", range(train)), ("held_out", range(train, train + held_out))):
         clips = [clip for number in numbers for clip in clips_of(number)]
         if clips:
             write_part(clips, out / name)
-            click.echo(f"{len(clips)} clips and manifest.csv are in {out / name}")
+            written[str(out / name)] = len(clips)
+    lines = [f"{number} clips and manifest.csv are in {folder}" for folder, number in written.items()]
+    print_result({"clips": written}, lambda: click.echo("\n".join(lines)))

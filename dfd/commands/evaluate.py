@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 import click
 
-from dfd.archive.run import exit_with
 from dfd.cluster.runtime import LOG
+from dfd.commands.shape import command, print_result
+from dfd.exit_status import exit_with
 from dfd_core.evaluation.definitions import DEFINITIONS
 from dfd_core.evaluation.evaluation import LEVELS, Evaluation, evaluate
 from dfd_core.evaluation.intervals import Bootstrap
@@ -16,11 +20,10 @@ from dfd_core.evaluation.truth import join_labels, read_scores
 from dfd_core.sources.videos import read_videos
 from dfd_core.storage import address as storage
 
-EXAMPLES = """\b
-Examples:
-  python jobs/evaluate.py scores/ --out report/
-  python jobs/evaluate.py scores/ --labels manifest.parquet --out report/
-  python jobs/evaluate.py scores/ --labels test.csv --out report/ --threshold fpr:0.01
+EXAMPLES = """
+dfd NAME scores/ --out report/
+dfd NAME scores/ --labels manifest.parquet --out report/
+dfd NAME scores/ --labels test.csv --out report/ --threshold fpr:0.01
 """
 _SHOWN = ("roc_auc", "balanced_accuracy", "eer", "tpr_at_fpr_0.01", "ece")
 
@@ -43,7 +46,23 @@ def run(scores: str, labels: str | None, out: str, rule: ThresholdRule | None, b
     for note in evaluation.warnings:
         LOG.warning("%s", note.text)
     write_report(evaluation, out, scores=scores, labels=labels)
-    print_summary(evaluation, out)
+    print_result(_summary(evaluation, out), lambda: print_summary(evaluation, out))
+
+
+def _summary(evaluation: Evaluation, out: str) -> dict[str, Any]:
+    levels = {level: evaluation.whole(level).measured for level in LEVELS}
+    return {
+        "out": storage.as_text(out),
+        **{
+            level: {
+                "num_real": measured.num_real,
+                "num_fake": measured.num_fake,
+                **{name: asdict(measured.figures[name]) for name in _SHOWN},
+            }
+            for level, measured in levels.items()
+        },
+        "num_undecided": evaluation.whole("video").coverage.num_undecided,
+    }
 
 
 def print_summary(evaluation: Evaluation, out: str) -> None:
@@ -63,15 +82,15 @@ def print_summary(evaluation: Evaluation, out: str) -> None:
     click.echo(f"report: {folder}/{REPORT_FILENAME}  {folder}/{METRICS_FILENAME}")
 
 
-@click.command(epilog=EXAMPLES)
+@command(EXAMPLES)
 @click.argument("scores")
 @click.option("--labels", help="A manifest with uri and label, with video_id where the scored one had it, and with group, method, dataset, compression where known. Joined by video_id; only its videos count.  [default: the labels that SCORES carries]")  # fmt: skip
 @click.option("--out", required=True, help="Folder for metrics.json and report.html.")
 @click.option("--threshold", help="0 to 1, or chosen on these videos: eer, youden, fpr:X.  [default: the run's]")  # fmt: skip
-@click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="Bootstrap resamples behind each interval.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the resamples.")
+@click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="Bootstrap resamples for each interval.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the resamples.")
 def main(scores: str, labels: str | None, out: str, threshold: str | None, resamples: int, seed: int) -> None:
-    """Judge SCORES, the output folder of jobs/score.py, against labels.
+    """Judge SCORES, the output folder of `dfd score`, against labels.
 
     Faces and videos, all of them and by method, dataset and compression, each figure with its 95 % bootstrap interval
     over groups. Videos without a score are counted, never judged.

@@ -7,18 +7,13 @@ from typing import Any
 
 import click
 
-from dfd.archive.run import (
-    Attempt,
-    archive_options,
-    exit_with,
-    request_fields,
-    run_attempt,
-    source_name,
-    tell_failures,
-    tell_source,
-)
-from dfd.archive.summary import print_faces_summary
+from dfd.archive.folder import source_name
+from dfd.archive.run import Attempt, run_attempt
+from dfd.archive.summary import print_faces_summary, tell_failures, tell_source
 from dfd.cluster.runtime import LOG
+from dfd.commands.options import archive_options, request_fields
+from dfd.commands.shape import command
+from dfd.exit_status import exit_with
 from dfd_core.answers.face_folder import finish_faces, refuse_own_columns, refuse_tree, write_png_tree
 from dfd_core.config import IMAGE_FORMATS, SAMPLINGS, ExtractConfig, Limits, Sampling, as_json
 from dfd_core.run import worklist
@@ -27,11 +22,10 @@ from dfd_core.run.output_folder import OutputFolder
 from dfd_core.sources import videos
 from dfd_core.sources.pictures.face_folder import JOB
 
-EXAMPLES = """\b
-Examples:
-  python jobs/extract_faces.py manifest.parquet --out faces/
-  python jobs/extract_faces.py videos/ --out faces/ --margin 0.3 --format jpeg
-  python jobs/extract_faces.py manifest.csv --out faces/ --png tree/
+EXAMPLES = """
+dfd NAME manifest.parquet --out faces/
+dfd NAME videos/ --out faces/ --margin 0.3 --format jpeg
+dfd NAME manifest.csv --out faces/ --png tree/
 """
 
 
@@ -103,7 +97,7 @@ def run(request: ExtractFacesRequest) -> int:
     counts, status = run_attempt(request, request.configuration(), work, num_videos=source.table.num_rows)
     print_faces_summary(OutputFolder(request.out), counts)
     if status:
-        tell_failures(counts, request)
+        tell_failures(counts, request.max_failed)
     return status
 
 
@@ -123,7 +117,7 @@ def _extract(attempt: Attempt, config: ExtractConfig, png: str | None) -> Counts
     return counts
 
 
-@click.command(epilog=EXAMPLES)
+@command(EXAMPLES)
 @click.argument("source")
 @click.option(
     "--out", required=True, help="The output folder; the same command again does only what is missing."
@@ -138,7 +132,7 @@ def main(**flags: Any) -> None:
     """Cut the faces out of the videos of SOURCE: a video, a folder, a glob, or a manifest (.csv, .parquet, .jsonl).
 
     Writes faces/ (one row for every face, with its picture in its own size), videos/ (one row for every video, whatever
-    happened) and run.json. jobs/score.py and jobs/finetune.py take the folder in place of the videos.
+    happened) and run.json. `dfd score` and `dfd finetune` take the folder in place of the videos.
 
     Exit status: 0 every video has an outcome; 1 more than --max-failed of them failed; 2 the request is unusable;
     130 interrupted, and the same command resumes.

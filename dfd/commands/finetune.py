@@ -10,8 +10,10 @@ from typing import Any
 
 import click
 
-from dfd.archive.run import exit_with, is_interrupt, source_name, take_folder
+from dfd.archive.folder import source_name, take_folder
 from dfd.cluster.runtime import LOG, ray_cluster, without_stderr
+from dfd.commands.shape import command, print_result
+from dfd.exit_status import exit_with, is_interrupt
 from dfd_core.config import PRECISIONS, SAMPLINGS, Sampling
 from dfd_core.errors import ModelError, OutputError, RequestError
 from dfd_core.model.card import CARD_FILENAME, ModelCard
@@ -25,15 +27,14 @@ from dfd_core.training.settings import CALIBRATIONS, TrainingSettings
 
 DEFAULTS = TrainingSettings()
 
-EXAMPLES = """\b
-Examples:
-  python jobs/finetune.py faces/ --out bundle/
-  python jobs/finetune.py faces/ --out bundle/ --backbone efficientnet_lite0 --weights default --learning-rate 1e-4
-  python jobs/finetune.py faces/ --out bundle/ --backbone small_resnet --weights none --learning-rate 1e-3 --workers 2
-  python jobs/finetune.py manifest.parquet --faces faces/ --out bundle/ --threshold fpr:0.01
-  python jobs/finetune.py faces/ --out bundle/ --augment flip=0.5,jpeg=0.5 --calibration isotonic
-  ray job submit --address http://127.0.0.1:8265 --working-dir . -- \\
-      python jobs/finetune.py s3://bucket/faces --out s3://bucket/bundle --workers 8 --batch-size 256
+EXAMPLES = """
+dfd NAME faces/ --out bundle/
+dfd NAME faces/ --out bundle/ --backbone efficientnet_lite0 --weights default --learning-rate 1e-4
+dfd NAME faces/ --out bundle/ --backbone small_resnet --weights none --learning-rate 1e-3 --workers 2
+dfd NAME manifest.parquet --faces faces/ --out bundle/ --threshold fpr:0.01
+dfd NAME faces/ --out bundle/ --augment flip=0.5,jpeg=0.5 --calibration isotonic
+ray job submit --address http://127.0.0.1:8265 --working-dir . -- \\
+    python jobs/finetune.py s3://bucket/faces --out s3://bucket/bundle --workers 8 --batch-size 256
 """
 
 
@@ -183,7 +184,7 @@ def _train(
         "workers": result.workers,
     }
     train_run.remove_work(out)
-    train_bundle.print_summary(out, finished)
+    print_result(train_bundle.summary(out, finished), lambda: train_bundle.print_summary(out, finished))
 
 
 def _starting_card(settings: TrainingSettings) -> ModelCard:
@@ -201,7 +202,7 @@ def _first(*values: Any) -> Any:
     return next(value for value in values if value is not None)
 
 
-@click.command(epilog=EXAMPLES)
+@command(EXAMPLES)
 @click.argument("labelled")
 @click.option(
     "--out", required=True, help="The bundle's folder; the same command again resumes an interrupted run."
@@ -220,44 +221,40 @@ def _first(*values: Any) -> Any:
     "--freeze-until", help="The last layer of the backbone that keeps its weights.  [default: all learn]"
 )
 @click.option(
-    "--batch-norm-momentum", type=float, help="Of every batch normalisation.  [default: the backbone's own]"
+    "--batch-norm-momentum",
+    type=float,
+    help="Momentum of every batch normalisation.  [default: the backbone's own]",
 )
-@click.option("--epochs", default=DEFAULTS.epochs, show_default=True, help="At most.")
+@click.option("--epochs", default=DEFAULTS.epochs, show_default=True, help="Most passes over the faces.")
 @click.option("--batch-size", default=DEFAULTS.batch_size, show_default=True, help="Faces a step, over all workers together.")  # fmt: skip
-@click.option("--learning-rate", default=DEFAULTS.learning_rate, show_default=True)
-@click.option(
-    "--optimizer", type=click.Choice(["adam", "adamw", "sgd"]), default=DEFAULTS.optimizer, show_default=True
-)
-@click.option("--patience", default=DEFAULTS.patience, show_default=True, help="Epochs without a better val_loss until it stops.")  # fmt: skip
-@click.option("--lr-factor", default=DEFAULTS.lr_factor, show_default=True, help="What the learning rate is multiplied with.")  # fmt: skip
-@click.option("--lr-patience", default=DEFAULTS.lr_patience, show_default=True, help="Epochs without a better val_loss until it is.")  # fmt: skip
-@click.option("--min-learning-rate", default=DEFAULTS.min_learning_rate, show_default=True)
-@click.option("--validation", default=DEFAULTS.validation, show_default=True, help="Share of the videos that validate, by group.")  # fmt: skip
-@click.option(
-    "--threshold", default=DEFAULTS.threshold, show_default=True, help="eer, youden, fpr:X or a number."
-)
-@click.option(
-    "--calibration", type=click.Choice(CALIBRATIONS), default=DEFAULTS.calibration, show_default=True
-)
-@click.option("--class-balance", type=click.Choice(["none", "weights"]), default=DEFAULTS.class_balance, show_default=True, help="weights: both labels weigh the same.")  # fmt: skip
-@click.option("--augment", default="default", show_default=True, help=f"none, default or NAME=P,…; default is {Augmentation()}.")  # fmt: skip
-@click.option("--precision", type=click.Choice(PRECISIONS), default=DEFAULTS.precision, show_default=True)
+@click.option("--learning-rate", default=DEFAULTS.learning_rate, show_default=True, help="Learning rate at the start.")  # fmt: skip
+@click.option("--optimizer", type=click.Choice(["adam", "adamw", "sgd"]), default=DEFAULTS.optimizer, show_default=True, help="How the weights are updated.")  # fmt: skip
+@click.option("--patience", default=DEFAULTS.patience, show_default=True, help="Epochs without a lower val_loss after which training stops.")  # fmt: skip
+@click.option("--lr-factor", default=DEFAULTS.lr_factor, show_default=True, help="Factor by which the learning rate falls when val_loss no longer does.")  # fmt: skip
+@click.option("--lr-patience", default=DEFAULTS.lr_patience, show_default=True, help="Epochs without a lower val_loss after which the learning rate falls.")  # fmt: skip
+@click.option("--min-learning-rate", default=DEFAULTS.min_learning_rate, show_default=True, help="Learning rate below which it does not fall.")  # fmt: skip
+@click.option("--validation", default=DEFAULTS.validation, show_default=True, help="Share of the videos kept for validation, split by group.")  # fmt: skip
+@click.option("--threshold", default=DEFAULTS.threshold, show_default=True, help="p_fake from which the verdict is fake: a number, or chosen on the validation videos by eer, youden or fpr:X.")  # fmt: skip
+@click.option("--calibration", type=click.Choice(CALIBRATIONS), default=DEFAULTS.calibration, show_default=True, help="How p_fake is fitted to the validation videos, so that 0.8 means four fakes in five.")  # fmt: skip
+@click.option("--class-balance", type=click.Choice(["none", "weights"]), default=DEFAULTS.class_balance, show_default=True, help="weights: both labels count the same, however many faces each has.")  # fmt: skip
+@click.option("--augment", default="default", show_default=True, help=f"How faces are altered in training: none, default or NAME=P,… with probabilities. default is {Augmentation()}.")  # fmt: skip
+@click.option("--precision", type=click.Choice(PRECISIONS), default=DEFAULTS.precision, show_default=True, help="Number format of the training.")  # fmt: skip
 @click.option("--workers", default=DEFAULTS.num_workers, show_default=True, help="Processes that train.")
-@click.option("--use-gpu", type=click.Choice(["auto", "yes", "no"]), default="auto", show_default=True, help="One GPU a worker; auto: where the cluster has enough.")  # fmt: skip
-@click.option("--shuffle-faces", default=DEFAULTS.shuffle_faces, show_default=True, help="Faces that each worker draws from.")  # fmt: skip
-@click.option("--checkpoint-every-steps", type=click.IntRange(0), default=500, show_default=True, help="Besides the one after each epoch; 0 for none.")  # fmt: skip
-@click.option("--max-failures", type=click.IntRange(0), default=3, show_default=True, help="How often lost workers are replaced.")  # fmt: skip
+@click.option("--use-gpu", type=click.Choice(["auto", "yes", "no"]), default="auto", show_default=True, help="Give each worker a GPU; auto: if the cluster has enough of them.")  # fmt: skip
+@click.option("--shuffle-faces", default=DEFAULTS.shuffle_faces, show_default=True, help="Faces in the buffer that each worker draws a batch from.")  # fmt: skip
+@click.option("--checkpoint-every-steps", type=click.IntRange(0), default=500, show_default=True, help="Steps between two checkpoints; one follows each epoch as well. 0: only those.")  # fmt: skip
+@click.option("--max-failures", type=click.IntRange(0), default=3, show_default=True, help="How often lost workers are replaced before the job gives up.")  # fmt: skip
+@click.option("--seed", default=DEFAULTS.seed, show_default=True, help="Seed of weights, split, order and augmentation.")  # fmt: skip
 @click.option(
-    "--seed", default=DEFAULTS.seed, show_default=True, help="Of weights, split, order and augmentation."
+    "--overwrite", is_flag=True, help="Start again from nothing; the old bundle is moved aside first."
 )
-@click.option("--overwrite", is_flag=True, help="Start anew; the old bundle is moved aside first.")
 @click.option("--address", help="A Ray cluster's address.  [default: RAY_ADDRESS, else this machine]")
 @click.option("--verbose", is_flag=True, help="Show what Ray and TensorFlow say.")
 def main(**flags: Any) -> None:
-    """Fine-tune a classifier on LABELLED: a folder of jobs/extract_faces.py, a Parquet file or folder with pictures of
+    """Fine-tune a classifier on LABELLED: a folder of `dfd faces`, a Parquet file or folder with pictures of
     faces, or a manifest (.csv, .parquet, .jsonl) of pictures or, with --faces, of videos.
 
-    Writes a bundle for jobs/score.py: model.keras, card.json, history.csv, logs/, curves.png, confusion.png.
+    Writes a bundle for `dfd score`: model.keras, card.json, history.csv, logs/, curves.png, confusion.png.
 
     Exit status: 0 the bundle is written; 1 the training failed, and the same command resumes; 2 the request is
     unusable; 130 interrupted, and the same command resumes.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import click
 
-from dfd.archive.run import exit_with
 from dfd.cluster.runtime import LOG
+from dfd.commands.shape import command, print_result
+from dfd.exit_status import exit_with
 from dfd_core.errors import ManifestError
 from dfd_core.sources.layouts.manifest import check_out, manifest_of, write_manifest, write_report
 from dfd_core.sources.layouts.read import read_tree
@@ -15,11 +17,10 @@ from dfd_core.sources.layouts.scan import scan
 from dfd_core.sources.layouts.tree import KINDS, LAYOUTS, Dataset
 from dfd_core.storage import address as storage
 
-EXAMPLES = """\b
-Examples:
-  python jobs/make_manifest.py /data/Celeb-DF-v2 --out /data/Celeb-DF-v2/manifest.parquet
-  python jobs/make_manifest.py /data --layout auto --out all.csv --report disagreements.json
-  python jobs/make_manifest.py crops/ --layout folders --out crops/manifest.jsonl
+EXAMPLES = """
+dfd NAME /data/Celeb-DF-v2 --out /data/Celeb-DF-v2/manifest.parquet
+dfd NAME /data --layout auto --out all.csv --report disagreements.json
+dfd NAME crops/ --layout folders --out crops/manifest.jsonl
 """
 _NAMED = 3
 
@@ -42,7 +43,7 @@ def run(root: str, layout: str, out: str, *, report: str | None, keep_unlabelled
             f"No video of {storage.as_text(root)!r} has a label that can be believed; nothing was written"
         )
     write_manifest(manifest_of(dataset, root, out), out)
-    print_summary(dataset, out)
+    print_result(_summary(dataset, out), lambda: print_summary(dataset, out))
 
 
 def log_disagreements(dataset: Dataset, report: str | None) -> None:
@@ -57,6 +58,17 @@ def log_disagreements(dataset: Dataset, report: str | None) -> None:
     if dataset.disagreements:
         where = f"{report} lists them" if report else "--report FILE lists them"
         LOG.warning("%s disagreements in all; %s", f"{len(dataset.disagreements):,}", where)
+
+
+def _summary(dataset: Dataset, out: str) -> dict[str, Any]:
+    counts = Counter(video.label or "unlabelled" for video in dataset.videos)
+    return {
+        "manifest": storage.as_text(out),
+        "videos": len(dataset.videos),
+        **{label: counts[label] for label in ("real", "fake", "unlabelled")},
+        "groups": len({video.group for video in dataset.videos if video.group}),
+        "disagreements": Counter(item.kind for item in dataset.disagreements),
+    }
 
 
 def print_summary(dataset: Dataset, out: str) -> None:
@@ -84,7 +96,7 @@ def print_summary(dataset: Dataset, out: str) -> None:
     )
 
 
-@click.command(epilog=EXAMPLES)
+@command(EXAMPLES)
 @click.argument("root")
 @click.option(
     "--layout",

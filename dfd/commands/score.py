@@ -9,19 +9,14 @@ from typing import Any
 import click
 import pyarrow as pa
 
-from dfd.archive.run import (
-    Attempt,
-    archive_options,
-    exit_with,
-    request_fields,
-    run_attempt,
-    source_name,
-    tell_failures,
-    tell_source,
-)
-from dfd.archive.summary import print_summary
+from dfd.archive.folder import source_name
+from dfd.archive.run import Attempt, run_attempt
+from dfd.archive.summary import print_summary, tell_failures, tell_source
 from dfd.cluster.pools import Pools, pool_options, take_pools
 from dfd.cluster.runtime import LOG
+from dfd.commands.options import archive_options, request_fields
+from dfd.commands.shape import command, print_result
+from dfd.exit_status import exit_with
 from dfd_core.answers.aggregate import finish
 from dfd_core.config import PRECISIONS, SAMPLINGS, Aggregation, ExtractConfig, Limits, Sampling, as_json
 from dfd_core.errors import RequestError
@@ -37,17 +32,16 @@ from dfd_core.sources.pictures.read import read_pictures
 from dfd_core.sources.pictures.runs import PictureSource
 from dfd_core.storage import address as storage
 
-EXAMPLES = """\b
-Examples:
-  python jobs/score.py videos/ --out scores/
-  python jobs/score.py videos/ --model bundle/ --out scores/
-  python jobs/score.py 'videos/**/*.mp4' --model bundle/ --out scores/ --sampling interval:0.5
-  python jobs/score.py manifest.csv --model untrained:mobilenet_v3_small --out smoke/
-  python jobs/score.py videos/ --model bundle/ --out scores/ --retry-failed=timeout,crashed
-  python jobs/score.py videos/ --model bundle/ --out scores/ --estimate
-  python jobs/score.py faces/ --model bundle/ --out scores/
-  ray job submit --address http://127.0.0.1:8265 --working-dir . -- \\
-      python jobs/score.py s3://bucket/archive --model s3://bucket/bundle --out s3://bucket/scores
+EXAMPLES = """
+dfd NAME videos/ --out scores/
+dfd NAME videos/ --model bundle/ --out scores/
+dfd NAME 'videos/**/*.mp4' --model bundle/ --out scores/ --sampling interval:0.5
+dfd NAME manifest.csv --model untrained:mobilenet_v3_small --out smoke/
+dfd NAME videos/ --model bundle/ --out scores/ --retry-failed=timeout,crashed
+dfd NAME videos/ --model bundle/ --out scores/ --estimate
+dfd NAME faces/ --model bundle/ --out scores/
+ray job submit --address http://127.0.0.1:8265 --working-dir . -- \\
+    python jobs/score.py s3://bucket/archive --model s3://bucket/bundle --out s3://bucket/scores
 """
 
 
@@ -164,7 +158,7 @@ def run(request: ScoreRequest) -> int:
         return 0
     print_summary(OutputFolder(request.out), counts, card)
     if status:
-        tell_failures(counts, request)
+        tell_failures(counts, request.max_failed)
     return status
 
 
@@ -230,7 +224,7 @@ def _estimate(attempt: Attempt, request: ScoreRequest, config: ExtractConfig) ->
         **found.as_json(),
         "before": spent(attempt.out),
     }
-    print(estimate.tell(found, work))
+    print_result(attempt.record.values["estimate"], lambda: print(estimate.tell(found, work)))
 
 
 def _score(
@@ -275,7 +269,7 @@ def _refuse_beyond_machine(request: ScoreRequest, attempt: Attempt) -> None:
         request.pools.refuse_beyond(num_cpus=attempt.cluster.num_cpus, num_gpus=cluster_gpus())
 
 
-@click.command(epilog=EXAMPLES)
+@command(EXAMPLES)
 @click.argument("source")
 @click.option(
     "--model",
@@ -304,7 +298,7 @@ def _refuse_beyond_machine(request: ScoreRequest, attempt: Attempt) -> None:
 def main(**flags: Any) -> None:
     """Score the videos of SOURCE: a video, a folder, a glob, or a manifest (.csv, .parquet, .jsonl).
 
-    SOURCE may also be pictures of faces, of which no video is opened: the output folder of jobs/extract_faces.py, or
+    SOURCE may also be pictures of faces, of which no video is opened: the output folder of `dfd faces`, or
     Parquet files with one picture a row.
 
     Writes videos/ (one row for every video, whatever happened), faces/ (one row for every face) and run.json.

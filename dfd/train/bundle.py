@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,22 @@ def _write(out: OutputFolder, files: dict[str, Path], contents: dict[str, bytes]
         raise OutputError(f"{out.root} cannot be written: {storage.one_line(error)}") from error
 
 
+def summary(out: OutputFolder, finished: Finished) -> dict[str, Any]:
+    """Return the main figures as JSON values."""
+    card, measured = finished.card, finished.judged.measured
+    return {
+        "bundle": storage.as_text(out.root.rstrip("/")),
+        "model_id": card.model_id,
+        "epochs": finished.epochs,
+        "best_epoch": finished.best_epoch,
+        "threshold": card.threshold,
+        "calibration": card.calibration,
+        "num_real": measured.num_real,
+        "num_fake": measured.num_fake,
+        **{name: asdict(measured.figures[name]) for name in _SHOWN},
+    }
+
+
 def print_summary(out: OutputFolder, finished: Finished) -> None:
     """Print the main figures and the next command."""
     console = Console(highlight=False, soft_wrap=True)
@@ -152,7 +168,7 @@ def print_summary(out: OutputFolder, finished: Finished) -> None:
         f"calibration: {calibration['kind']}{fitted}; threshold: {card.threshold:.4g} ({card.training['threshold_rule']})"
     )
     folder = escape(storage.as_text(out.root.rstrip("/")))
-    console.print(f"\npython jobs/score.py VIDEOS --model {folder} --out SCORES\n")
+    console.print(f"\ndfd score VIDEOS --model {folder} --out SCORES\n")
 
 
 def _estimate(found: Any) -> str:

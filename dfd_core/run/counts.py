@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,17 @@ class Counts:
     footage_s: float
     stage_s: dict[str, float]
     stage_cpu_s: dict[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the numbers of videos, frames and faces as JSON values."""
+        return {
+            "videos": self.num_videos,
+            **self.videos,
+            "error_kinds": self.error_kinds,
+            "frames": self.num_frames,
+            "faces": self.num_faces,
+            "footage_s": round(self.footage_s, 3),
+        }
 
     @property
     def num_videos(self) -> int:

@@ -189,14 +189,7 @@ class RunRecord:
         self.values.pop(
             "threshold", None
         )  # an earlier derivation's own; these tables have the model's unless told
-        self.values["counts"] = {
-            "videos": counts.num_videos,
-            **counts.videos,
-            "error_kinds": counts.error_kinds,
-            "frames": counts.num_frames,
-            "faces": counts.num_faces,
-            "footage_s": round(counts.footage_s, 3),
-        }
+        self.values["counts"] = counts.as_json()
         self.values["stage_seconds"] = counts.stage_s
         self.values["stage_cpu_seconds"] = counts.stage_cpu_s
         return counts

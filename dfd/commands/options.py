@@ -1,0 +1,53 @@
+"""The options of the commands that work through an archive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from functools import reduce
+from typing import Any
+
+import click
+
+from dfd_core.config import Limits
+from dfd_core.errors import ERROR_KINDS, RequestError
+
+LIMITS = Limits()
+
+_OPTIONS = (
+    click.option("--detect-max-side", "detect_max_side_px", type=int, metavar="PX", help="Scale frames down so that the face detector sees at most this many pixels on the longer side. It is faster, and finds faces of about 80 of those pixels.  [default: frames as they are]"),
+    click.option("--max-failed", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of failed videos above which the exit status is 1."),
+    click.option("--retry-failed", metavar="[=KINDS]", help="Try videos with an error again: all, or those of the given kinds, as in --retry-failed=timeout,crashed."),
+    click.option("--overwrite", is_flag=True, help="Start again from nothing; the old results are moved aside first."),
+    click.option("--max-pixels", type=int, default=LIMITS.max_pixels, show_default=True, help="Most pixels of a frame; a video with larger frames fails."),
+    click.option("--max-duration-s", type=float, default=LIMITS.max_duration_s, show_default=True, help="Longest video, in seconds; a longer one fails."),
+    click.option("--timeout-factor", type=float, default=LIMITS.timeout_factor, show_default=True, help="Seconds that a segment may take for each second of its duration."),
+    click.option("--timeout-floor-s", type=float, default=LIMITS.timeout_floor_s, show_default=True, help="Seconds that any segment may take, however short, and that opening a video may take."),
+    click.option("--memory-mb", type=int, default=LIMITS.memory_mb, show_default=True, help="Most memory of a decoding process, MB."),
+    click.option("--profile", is_flag=True, help="Record where one extraction worker's time goes, for speedscope: OUT/profile.speedscope.json."),
+    click.option("--address", help="A Ray cluster's address.  [default: RAY_ADDRESS, else this machine]"),
+    click.option("--verbose", is_flag=True, help="Show what Ray and TensorFlow say."),
+)  # fmt: skip
+
+
+def archive_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that every such job has."""
+    return reduce(lambda decorated, option: option(decorated), reversed(_OPTIONS), command)
+
+
+def request_fields(flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the options as the fields of a request: the limits as one, the kinds to retry as a set.
+
+    Raises:
+        RequestError: A limit is out of range, or a kind of error is unknown.
+    """
+    flags = dict(flags)
+    limits = Limits(**{limit.name: flags.pop(limit.name) for limit in fields(Limits)})
+    kinds = frozenset(filter(None, (flags.pop("retry_failed") or "").split(",")))
+    if "all" in kinds:
+        kinds = frozenset(ERROR_KINDS)
+    if unknown := kinds - frozenset(ERROR_KINDS):
+        raise RequestError(
+            f"Expected error kinds of {', '.join(ERROR_KINDS)}. Received: {', '.join(sorted(unknown))}"
+        )
+    return {**flags, "limits": limits, "retry_kinds": kinds}
