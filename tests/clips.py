@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
+from itertools import count
 from math import cos, sin, tau
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
+from av.packet import Packet
 
 from dfd.commands.demo_archive import FACE_XY, Frame, portrait
+
+OnPacket = Callable[[int, Packet], Packet | None]
 
 
 def astronaut_frames(
@@ -55,33 +60,52 @@ def write_clip(
     *,
     codec: str = "libx264",
     fps: int | Fraction = 25,
+    pixel_format: str = "yuv420p",
     options: Mapping[str, str] | None = None,
+    context: Mapping[str, Any] | None = None,
     container_format: str | None = None,
     container_options: Mapping[str, str] | None = None,
-    pixel_format: str = "yuv420p",
+    pts: Sequence[int] | None = None,
+    rotation: tuple[Any, ...] | None = None,
+    on_packet: OnPacket | None = None,
 ) -> Path:
     """Return `path`, to which `frames` were encoded.
 
     Args:
-        path: The file; its ending names the container where `container_format` does not.
+        path: The file; its ending names the container if `container_format` does not.
         frames: uint8 (height, width, 3), RGB; sides even for 4:2:0 formats.
         codec: An FFmpeg encoder.
         fps: Frames a second.
+        pixel_format: Of the encoded video.
         options: The encoder's options, such as `{"crf": "18", "g": "10"}`.
+        context: Attributes of the codec context, such as `{"gop_size": 12, "time_base": Fraction(1, 1000)}`.
         container_format: An FFmpeg muxer, such as `matroska`.
         container_options: The muxer's options, such as `{"movflags": "faststart"}`.
-        pixel_format: Of the encoded video.
+        pts: The frames' timestamps, in the context's time base, else in frames.
+        rotation: Arguments of `set_display_rotation`.
+        on_packet: Called with each packet's number and the packet; returns what is written, or None.
     """
     with av.open(str(path), "w", format=container_format, options=dict(container_options or {})) as container:
-        stream = container.add_stream(codec, rate=fps, options=dict(options or {}))
+        stream = container.add_stream(codec, rate=fps, options={"threads": "1", **(options or {})})
         stream.pix_fmt = pixel_format
-        stream.codec_context.thread_count = 1
-        for i, frame in enumerate(frames):
+        for name, value in (context or {}).items():
+            setattr(stream.codec_context, name, value)
+        if rotation is not None:
+            stream.set_display_rotation(*rotation)
+        numbers = count()
+        for i, frame in enumerate([*frames, None]):
             if i == 0:
                 stream.height, stream.width = frame.shape[:2]
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
+            picture = None
+            if frame is not None:
+                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+                picture = picture.reformat(format=pixel_format)
+                picture.pts = i if pts is None else pts[i]
+                picture.time_base = (context or {}).get("time_base") or 1 / Fraction(fps)
+            for packet in stream.encode(picture):
+                written = packet if on_packet is None else on_packet(next(numbers), packet)
+                if written is not None:
+                    container.mux(written)
     return Path(path)
 
 

@@ -1,27 +1,28 @@
-"""Which packets of an open video to decode for the wanted frames. `dfd_core.video.reader` alone touches FFmpeg."""
+"""Four ways through the packets of an open video to the wanted frames.
+
+Each takes `due`, the wanted positions with the next one last, and removes those that it yields.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from dfd_core.video.facts import Frame
 from dfd_core.video.index import FramePosition
-
-if TYPE_CHECKING:
-    from av.packet import Packet
-    from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
-
-    from dfd_core.video.reader import Frame, OpenVideo
+from dfd_core.video.opened import OpenedVideo
 
 _MAX_WAITING_BYTES = 1 << 25
 
 
-def least_decoded(video: OpenVideo, due: list[FramePosition], seeks: bool) -> Iterator[Frame]:
-    """Yield the frames at `due` (the next one last) and take them off it, decoding no more than they need.
+def needed_only(video: OpenedVideo, due: list[FramePosition], seeks: bool) -> Iterator[Frame]:
+    """Yield the frames at `due`, decoding no more than they need.
 
-    Packets wait until a wanted frame may need them, and are dropped when a keyframe comes first. Stops, with the rest
-    of `due` left, at anything that a whole video does not hold.
+    Packets wait until a wanted frame may need them; a keyframe before that drops them. Stops at anything that a whole
+    video does not hold.
     """
     unsent = [_pts(position) for position in due]
     wanted = set(unsent)
@@ -46,11 +47,10 @@ def least_decoded(video: OpenVideo, due: list[FramePosition], seeks: bool) -> It
             return
 
 
-def keyframes_decoded(video: OpenVideo, due: list[FramePosition], seeks: bool) -> Iterator[Frame]:
-    """Yield the frames at `due`, all of them keyframes (the next one last), and take them off it; decode no other.
+def keyframes_only(video: OpenedVideo, due: list[FramePosition], seeks: bool) -> Iterator[Frame]:
+    """Yield the frames at `due`, all of them keyframes, decoding no other.
 
-    Stops, with the rest of `due` left, at anything that a whole video does not hold, and where a frame needs more than its
-    own packet.
+    Stops at anything that a whole video does not hold, and at a frame that needs more than its own packet.
     """
     for packet in video.packets_from(_pts(due[-1]), seeks):
         if packet.pts == due[-1].pts and not packet.is_discard:
@@ -64,8 +64,8 @@ def keyframes_decoded(video: OpenVideo, due: list[FramePosition], seeks: bool) -
             return
 
 
-def all_decoded(video: OpenVideo, due: list[FramePosition], seeks: bool) -> Iterator[Frame]:
-    """Yield the frames at `due` (the next one last) by their timestamps; those that are missing stay on it."""
+def by_timestamp(video: OpenedVideo, due: list[FramePosition], seeks: bool) -> Iterator[Frame]:
+    """Yield the frames at `due` by their timestamps, decoding everything; missing ones stay in `due`."""
     at = len(due) - 1
     for frame in video.frames(video.packets_from(_pts(due[-1]), seeks)):
         while at >= 0 and frame.pts is not None and _pts(due[at]) < frame.pts:
@@ -77,8 +77,8 @@ def all_decoded(video: OpenVideo, due: list[FramePosition], seeks: bool) -> Iter
             return
 
 
-def all_counted(video: OpenVideo, due: list[FramePosition]) -> Iterator[Frame]:
-    """Yield the frames at `due` (the next one last) by counting from the first; those that are missing stay on it."""
+def by_counting(video: OpenedVideo, due: list[FramePosition]) -> Iterator[Frame]:
+    """Yield the frames at `due` by counting from the video's first; missing ones stay in `due`."""
     for index, frame in enumerate(video.frames(video.packets())):
         if index == due[-1].index:
             yield video.frame_at(due.pop(), frame)
@@ -86,8 +86,8 @@ def all_counted(video: OpenVideo, due: list[FramePosition]) -> Iterator[Frame]:
             return
 
 
-def _those_due(video: OpenVideo, frames: Iterable[VideoFrame], due: list[FramePosition]) -> Iterator[Frame]:
-    """Yield those of `frames` that are next in `due`, and take them off it, unless something is broken."""
+def _those_due(video: OpenedVideo, frames: Iterable[VideoFrame], due: list[FramePosition]) -> Iterator[Frame]:
+    """Yield those of `frames` that are next in `due`, unless something is broken."""
     for frame in frames:
         if due and frame.pts == due[-1].pts and not video.is_broken:
             yield video.frame_at(due.pop(), frame)

@@ -19,7 +19,7 @@ from dfd_core.step_clock import STEPS, StepClock
 from dfd_core.storage import address as storage
 from tests.clips import astronaut_frames, write_clip
 from tests.reference import seed_loop
-from tests.video.test_video import encode, x264
+from tests.video.clips import encode, x264
 
 
 @pytest.fixture(scope="module")
