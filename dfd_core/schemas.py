@@ -115,6 +115,13 @@ _FACE = [
     _required("detector_confidence", pa.float32()),
 ]
 
+_LOOK = [
+    pa.field("shot", pa.int32()),
+    pa.field("appearance", pa.binary(64)),
+]
+"""`shot` counts the segment's shots from 0. `appearance` is what `faces.appearance` makes of the face; both are null in older logs and
+in tables of pictures made elsewhere."""
+
 _SEGMENT_OUTCOME = [
     _required("segment_id", pa.string()),
     _required("plan_key", pa.string()),
@@ -125,9 +132,12 @@ _SEGMENT_OUTCOME = [
     _required("extract_seconds", SECONDS),
     _required("extract_cpu_seconds", SECONDS),
     _required("extracted_at", pa.float64()),
+    pa.field("num_shots", pa.int32()),
+    pa.field("frame_hashes", pa.list_(pa.uint64())),
 ]
 """`extract_seconds` are wall-clock seconds, `extract_cpu_seconds` CPU seconds of the process that did the work; 0 if that process was
-lost. `extracted_at` is the end of the work, in seconds since 1970 by the clock of its node."""
+lost. `extracted_at` is the end of the work, in seconds since 1970 by the clock of its node. `frame_hashes` holds the perceptual hash of
+each decoded frame (`video.shots`); it and `num_shots` are null in older logs and in tables of pictures made elsewhere."""
 
 
 def face_crops(crop_px: int) -> pa.Schema:
@@ -136,14 +146,14 @@ def face_crops(crop_px: int) -> pa.Schema:
     A crop is `crop_px * crop_px * 3` bytes: (height, width, channel) uint8, RGB.
     """
     crop = _required("crop", pa.binary(crop_px * crop_px * 3))
-    return pa.schema([*_SEGMENT_OUTCOME, _required("faces", pa.list_(pa.struct([*_FACE, crop])))])
+    return pa.schema([*_SEGMENT_OUTCOME, _required("faces", pa.list_(pa.struct([*_FACE, *_LOOK, crop])))])
 
 
 SEGMENT_PICTURES = pa.schema(
     [
         *_SEGMENT_OUTCOME,
         _required("num_faces", pa.int32()),
-        _required("faces", pa.list_(pa.struct([*_FACE, _required("image", pa.binary())]))),
+        _required("faces", pa.list_(pa.struct([*_FACE, *_LOOK, _required("image", pa.binary())]))),
     ]
 )
 """extract → commit where pictures are kept: one row per segment. A picture is PNG or JPEG bytes of the face's own size.
@@ -155,7 +165,7 @@ SEGMENT_RESULT = pa.schema(
         _required("queue_s", pa.float64()),
         _required("infer_s", pa.float64()),
         _required("infer_cpu_s", pa.float64()),
-        _required("faces", pa.list_(pa.struct([*_FACE, _required("p_fake", pa.float32())]))),
+        _required("faces", pa.list_(pa.struct([*_FACE, *_LOOK, _required("p_fake", pa.float32())]))),
     ]
 )
 """score → commit: one row per segment, without pixels. `queue_s` is the time from `extracted_at` until a model took the segment,

@@ -42,6 +42,8 @@ def test_a_null_inside_a_list_of_structs_is_refused():
         "extract_seconds": {step.name: 0.0 for step in SECONDS},
         "extract_cpu_seconds": {step.name: 0.0 for step in SECONDS},
         "extracted_at": 0.0,
+        "num_shots": 1,
+        "frame_hashes": [7],
         "queue_s": 0.0,
         "infer_s": 0.0,
         "infer_cpu_s": 0.0,

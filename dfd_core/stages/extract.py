@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from dfd_core.config import ExtractConfig
 from dfd_core.errors import UnexpectedError, VideoError, VideoOutOfMemoryError, VideoUndecodableError
+from dfd_core.faces.appearance import appearance_of
 from dfd_core.faces.detect import Detect, Face, crop, cut_out, detect_scaled
 from dfd_core.faces.images import encode
 from dfd_core.stages import plan
@@ -17,6 +18,7 @@ from dfd_core.stages.probe import OpenVideo
 from dfd_core.step_clock import StepClock, lost_seconds
 from dfd_core.storage import address as storage
 from dfd_core.video import reader as video
+from dfd_core.video.shots import UNKNOWN_SHOTS, ShotLog
 
 _MAX_IMAGES_BYTES = 10**9
 """Of one segment: Arrow addresses 2 GB in a row's list."""
@@ -53,6 +55,7 @@ def _extract_once(
     return {
         **outcome(segment, error, num_frames_wanted=work.num_frames_wanted, num_frames=work.num_frames),
         **work.clock.as_row(),
+        **work.shots.as_row(),
         **faces_of(work.faces, config),
     }
 
@@ -87,6 +90,7 @@ def failed_segment(
     return {
         **outcome(segment, error, num_frames_wanted=wanted),
         **lost_seconds(lost_s),
+        **UNKNOWN_SHOTS,
         **faces_of([], config),
     }
 
@@ -102,6 +106,7 @@ class _Work:
         self.num_frames_wanted = 0
         self.images_bytes = 0
         self.clock = StepClock("seek")
+        self.shots = ShotLog()
 
     def run(self, file: BinaryIO, segment: Mapping[str, Any]) -> None:
         clock, max_pixels = self.clock, self.config.limits.max_pixels
@@ -113,7 +118,10 @@ class _Work:
             found = detect_scaled(frame.rgb, self.detect, max_side_px=self.config.detect_max_side_px)
             clock.enter("crop")
             self.num_frames += 1
-            self.faces += [self._row(frame, face_index, face) for face_index, face in enumerate(found)]
+            shot = self.shots.add(frame.rgb)
+            self.faces += [
+                self._row(frame, face_index, face) | {"shot": shot} for face_index, face in enumerate(found)
+            ]
             clock.enter("decode")
         if not positions:
             raise fault or VideoUndecodableError("The video has no frame")
@@ -130,6 +138,7 @@ class _Work:
             "right": face.right,
             "bottom": face.bottom,
             "detector_confidence": face.confidence,
+            "appearance": appearance_of(frame.rgb, face),
             **self._pixels(frame.rgb, face),
         }
 

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 from dfd_core.config import ExtractConfig
 from dfd_core.errors import RequestError, VideoError, VideoStorageError, VideoTooLargeError
 from dfd_core.faces.images import FaceColumns, decode, resized
-from dfd_core.schemas import SEGMENT_PICTURES
+from dfd_core.schemas import FACE_IMAGES, SEGMENT_PICTURES
 from dfd_core.step_clock import StepClock
 from dfd_core.storage import address as storage
+from dfd_core.video.shots import UNKNOWN_SHOTS
 
 Row = dict[str, Any]
 _READ_ROWS = 32
@@ -118,7 +119,7 @@ def _picture_row(rows: pa.Table, run: Mapping[str, Any]) -> Row:
     given = {
         name: rows.column(name).cast(kind).to_pylist()
         for name, kind in _FACE_TYPES.items()
-        if name in rows.column_names
+        if name in FACE_IMAGES.names and name in rows.column_names
     }
     images = rows.column(image_name).to_pylist()
     seen: Counter[int] = Counter()
@@ -178,6 +179,7 @@ def crop_pictures(run: Mapping[str, Any], pictures: Mapping[str, Any], config: E
         "error_kind": kind,
         "error_message": message,
         **clock.as_row(),
+        **{name: pictures.get(name) for name in UNKNOWN_SHOTS},
         "faces": faces,
     }
 
@@ -193,4 +195,4 @@ def _cropped(face: Mapping[str, Any], config: ExtractConfig, clock: StepClock) -
     box = dict(zip(_BOX, (0, 0, width, height), strict=True))
     if all(face[name] is not None for name in _BOX):
         box = {name: face[name] for name in _BOX}
-    return {**{name: face[name] for name in _FACE_TYPES}, **box, "crop": crop}
+    return {**{name: face.get(name) for name in _FACE_TYPES}, **box, "crop": crop}

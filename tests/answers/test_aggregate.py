@@ -63,6 +63,8 @@ def result_row(key, position, scores, *, num_frames=None, error=None):
         "extract_seconds": {step.name: float(n) for n, step in enumerate(SECONDS, 1)},
         "extract_cpu_seconds": {step.name: n / 4 for n, step in enumerate(SECONDS, 1)},
         "extracted_at": 0.0,
+        "num_shots": 1,
+        "frame_hashes": [7],
         "queue_s": 0.5,
         "infer_s": 0.25,
         "infer_cpu_s": 0.125,

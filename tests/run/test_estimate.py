@@ -144,6 +144,8 @@ def results(num_segments, num_faces):
             "extract_seconds": {field.name: 0.1 for field in SECONDS},
             "extract_cpu_seconds": {field.name: 0.08 for field in SECONDS},
             "extracted_at": 0.0,
+            "num_shots": 1,
+            "frame_hashes": [7],
             "queue_s": 0.0,
             "infer_s": 0.1,
             "infer_cpu_s": 0.1,

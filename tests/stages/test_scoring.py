@@ -36,6 +36,8 @@ def segment(name, levels, error=None, waited_s=0.0):
         "extract_seconds": {step.name: 0.0 for step in SECONDS},
         "extract_cpu_seconds": {step.name: 0.0 for step in SECONDS},
         "extracted_at": time.time() - waited_s,
+        "num_shots": 1,
+        "frame_hashes": [7],
         "faces": faces,
     }
 
