@@ -7,7 +7,7 @@ from dfd_core.config import ExtractConfig, Limits
 from dfd_core.run import worklist
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.schemas import FACE_RUN, check, face_crops, to_table
-from dfd_core.sources.pictures.runs import commit_plans
+from dfd_core.sources.source import commit_plans
 from dfd_core.stages.pictures import crop_pictures, pictures_of
 
 CONFIG = ExtractConfig(crop_px=16, limits=Limits(max_pixels=64 * 64))
@@ -23,7 +23,7 @@ def list_runs(source, folder):
     """The runs as scoring lists them, and what the list says of the work."""
     out = OutputFolder(str(folder))
     worklist.write_manifest(out, source.table)
-    commit_plans(out, source)
+    commit_plans(out, source.plans)
     work = worklist.list_segments(out, num_cpus=2, runs=source.runs)
     return check(pq.read_table(out.segment_list), FACE_RUN).to_pylist(), work
 

@@ -22,7 +22,7 @@ from dfd_core.run.counts import Counts
 from dfd_core.run.output_folder import OutputFolder, write_table
 from dfd_core.run.run_record import RunRecord
 from dfd_core.schemas import VIDEO_PLAN
-from dfd_core.sources.pictures.runs import PictureSource, commit_plans
+from dfd_core.sources.source import Source, commit_plans
 from dfd_core.storage import address as storage
 
 
@@ -53,9 +53,14 @@ class Attempt:
     cluster: LazyCluster
     request: ArchiveRequest
 
-    def plan(self, table: pa.Table, config: ExtractConfig) -> None:
-        """Make the plan of the videos of `table` (MANIFEST and own columns) that have none."""
-        self._begin(table)
+    def plan(self, source: Source, config: ExtractConfig) -> Source:
+        """Make the plan of the videos of `source` that have none, and return the source with this run's plan keys."""
+        source = source.renamed(self._begin(source.table).column("plan_key"))
+        commit_plans(self.out, source.plans)
+        self._open_videos(config)
+        return source
+
+    def _open_videos(self, config: ExtractConfig) -> None:
         videos = worklist.unplanned(self.out)
         if not videos.num_rows:
             return
@@ -74,12 +79,6 @@ class Attempt:
         dataset = stages.build_plan(self.out, config, num_videos=num_videos, num_cpus=num_cpus)
         stages.write(dataset, self.out.plans, num_cpus=num_cpus)
         commit_log.compact(self.out.checkpoint("plan"), self.out.plans, VIDEO_PLAN)
-
-    def plan_pictures(self, source: PictureSource) -> pa.Table:
-        """Take over the plan of a source of pictures, and return its runs (`sources.pictures.runs.RUNS`)."""
-        source = source.renamed(self._begin(source.table).column("plan_key"))
-        commit_plans(self.out, source)
-        return source.runs
 
     def _begin(self, table: pa.Table) -> pa.Table:
         """Check the log, and write and return the manifest that this run reads."""

@@ -56,21 +56,17 @@ def build_score(
     num_cpus: int,
     tally: Any,
     pools: Pools = _POOLS,
-    of_pictures: bool = False,
     raw: bool = False,
     profile: Profile | None = None,
 ) -> Dataset:
-    """Return the lazy dataset segments → results; `write` of it commits each segment's faces once.
-
-    The faces are cut out of videos, or read where the segments are runs of pictures (FACE_RUN).
-    """
+    """Return the lazy dataset segments → results; `write` of it commits each segment's faces once."""
     actors = _actors(pools, num_cpus)
     score_rows = work.block_rows if "num_gpus" in actors else None  # Ray wants a number where there is a GPU
     with warnings.catch_warnings():
         # Ray 2.60 says that 2.64 will not take a scheduling strategy.
         warnings.simplefilter("ignore", RayDeprecationWarning)
         crops = _segments(out, work).map_batches(  # 1 segment : 1 row of crops
-            crop_block if of_pictures else extract_block,
+            extract_block,
             batch_size=None,
             fn_kwargs={"config": config, "profile": profile},
             **_ARROW | pools.extract_options(),
@@ -208,10 +204,11 @@ def extract_block(
 ) -> Iterator[pa.Table]:
     """Yield the faces of a block of segments, some segments at a time, so that few are held.
 
-    They are crops, or pictures where the configuration has an image format. Only a `tally` hears of them.
+    They are crops, or pictures where the configuration has an image format. Only a `tally` hears of them. Segments that
+    are runs of pictures (FACE_RUN) are read instead of decoded.
     """
     sandbox = _sandbox(config)
-    rows = (sandbox.extract(row) for row in segments.to_pylist())
+    rows = _faces_of(segments, sandbox)
     if config.image_format is None:
         tables = _tables(rows, face_crops(config.crop_px))
     else:  # of any size, so that no two segments' are held
@@ -223,14 +220,11 @@ def extract_block(
             yield faces
 
 
-def crop_block(
-    runs: pa.Table, *, config: ExtractConfig, profile: Profile | None = None
-) -> Iterator[pa.Table]:
-    """Yield the face crops of a block of runs of pictures (FACE_RUN), some segments at a time."""
-    sandbox = _sandbox(config)
-    rows = (sandbox.crop(run, pictures) for run, pictures in pictures_of(runs.to_pylist()))
-    with nullcontext() if profile is None else profile.of(sandbox):
-        yield from _tables(rows, face_crops(config.crop_px))
+def _faces_of(segments: pa.Table, sandbox: Sandbox) -> Iterator[dict[str, Any]]:
+    """Yield the row of each segment, in any order."""
+    if "table" in segments.column_names:
+        return (sandbox.crop(run, pictures) for run, pictures in pictures_of(segments.to_pylist()))
+    return (sandbox.extract(segment) for segment in segments.to_pylist())
 
 
 def _tables(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.Table]:

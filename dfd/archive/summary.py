@@ -15,15 +15,15 @@ from dfd_core.run.output_folder import OutputFolder
 from dfd_core.storage import address as storage
 
 if TYPE_CHECKING:
-    from dfd_core.sources.videos import VideoSource
+    from dfd_core.sources.source import Source
 
 
-def tell_source(source: VideoSource, address: str, facts: str) -> None:
+def tell_source(source: Source, address: str, facts: str) -> None:
     """Log what the source holds and what of it is left out; `facts` ends the line."""
-    LOG.info("%s videos in %s, %s", f"{source.table.num_rows:,}", storage.as_text(address), facts)
-    if source.skipped:
-        LOG.info("%s files are not named like a video and are left out", f"{sum(source.skipped.values()):,}")
-    for reason in source.unlisted:
+    LOG.info("%s in %s, %s", source.content, storage.as_text(address), facts)
+    for note in source.notes:
+        LOG.info("%s", note)
+    for reason in source.left_out:
         LOG.warning("Left out: %s", reason)
 
 

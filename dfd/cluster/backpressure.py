@@ -12,7 +12,7 @@ from ray.data._internal.execution.backpressure_policy import (
     BackpressurePolicy,
 )
 
-_PRODUCERS = ("extract_block", "crop_block")
+_PRODUCERS = ("extract_block",)
 _SHORT_TASKS = 8
 """Tasks that may queue on top: of short ones the driver learns the end some tenths of a second later."""
 

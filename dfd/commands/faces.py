@@ -19,8 +19,8 @@ from dfd_core.config import IMAGE_FORMATS, SAMPLINGS, ExtractConfig, Limits, Sam
 from dfd_core.run import worklist
 from dfd_core.run.counts import Counts
 from dfd_core.run.output_folder import OutputFolder
-from dfd_core.sources import videos
 from dfd_core.sources.pictures.face_folder import JOB
+from dfd_core.sources.videos import read_videos
 
 EXAMPLES = """
 dfd NAME manifest.parquet --out faces/
@@ -84,14 +84,14 @@ def run(request: ExtractFacesRequest) -> int:
         RequestError: The request is unusable.
     """
     config = request.extract_config()
-    source = videos.read_videos(request.source)
+    source = read_videos(request.source)
     refuse_own_columns(source.table)
     if request.png is not None:
         refuse_tree(request.png)
     tell_source(source, request.source, f"pictures as {config.image_format}")
 
     def work(attempt: Attempt) -> Counts:
-        attempt.plan(source.table, config)
+        attempt.plan(source, config)
         return _extract(attempt, config, request.png)
 
     counts, status = run_attempt(request, request.configuration(), work, num_videos=source.table.num_rows)

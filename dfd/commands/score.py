@@ -18,7 +18,7 @@ from dfd.commands.options import archive_options, request_fields
 from dfd.commands.shape import command, print_result
 from dfd.exit_status import exit_with
 from dfd_core.answers.aggregate import finish
-from dfd_core.config import PRECISIONS, SAMPLINGS, Aggregation, ExtractConfig, Limits, Sampling, as_json
+from dfd_core.config import PRECISIONS, SAMPLINGS, Aggregation, ExtractConfig, Limits, Sampling
 from dfd_core.errors import RequestError
 from dfd_core.model.card import ModelCard
 from dfd_core.model.source import DEFAULT_MODEL, resolve_model
@@ -27,9 +27,8 @@ from dfd_core.run.counts import Counts
 from dfd_core.run.estimate import compared, spent
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.schemas import SEGMENT_RESULT
-from dfd_core.sources import videos
-from dfd_core.sources.pictures.read import read_pictures
-from dfd_core.sources.pictures.runs import PictureSource
+from dfd_core.sources.read import read_source
+from dfd_core.sources.source import Source, Wanted
 from dfd_core.storage import address as storage
 
 EXAMPLES = """
@@ -85,20 +84,22 @@ class ScoreRequest:
             detect_max_side_px=self.detect_max_side_px,
         )
 
-    def configuration(self, card: ModelCard, pictures: PictureSource | None) -> dict[str, Any]:
+    def wanted(self, card: ModelCard) -> Wanted:
+        """Return how the faces of the source are to be made."""
+        sampling = Sampling.parse(self.sampling) if self.sampling else None
+        return Wanted(card.margin, sampling, self.detect_max_side_px)
+
+    def configuration(self, card: ModelCard, source: Source) -> dict[str, Any]:
         """Return what two runs into the same folder must have in common."""
-        extraction = as_json(self.extract_config(card))
-        if pictures is not None:
-            extraction = {name: extraction[name] for name in ("crop_px", "margin")} | pictures.made_with
         return {
             "source": source_name(self.source),
-            "source_kind": "videos" if pictures is None else pictures.kind,
+            "source_kind": source.kind,
             "model_id": card.model_id,
             "precision": self.precision,
             **({"raw": True} if self.raw else {}),
             **({"calibration": card.calibration} if card.calibration else {}),
             **card.meaning,
-            **extraction,
+            **source.extraction(self.extract_config(card)),
         }
 
 
@@ -114,37 +115,29 @@ def run(request: ScoreRequest) -> int:
         )
     card = resolve_model(storage.local_copy(request.model), raw=request.raw).card
     config = request.extract_config(card)
-    pictures = read_pictures(request.source)
-    source = videos.read_videos(request.source) if pictures is None else None
-    if pictures is not None and request.estimate:
+    source = read_source(request.source)
+    if request.estimate and source.runs is not None:
         raise RequestError(
             "--estimate is for videos; of pictures every 1,000 take about as long as the first"
         )
-    if pictures is None:
-        tell_source(source, request.source, f"model {_named(request.model, card)}")
-    else:
-        _check_pictures(pictures, request, card)
+    source.refuse_other(request.wanted(card))
+    tell_source(source, request.source, f"model {_named(request.model, card)}")
     if not card.trained:
         LOG.warning(
             "The model %s is UNTRAINED: its scores are noise, good for a smoke run only", card.model_id
         )
-    table = source.table if pictures is None else pictures.table
 
     def work(attempt: Attempt) -> Counts | None:
-        if pictures is None:
-            attempt.plan(table, config)
-            if request.estimate:
-                return _estimate(attempt, request, config)
-            runs = None
-        else:
-            runs = attempt.plan_pictures(pictures)
-        return _score(attempt, request, card, config, runs)
+        planned = attempt.plan(source, config)
+        if request.estimate:
+            return _estimate(attempt, request, config)
+        return _score(attempt, request, card, config, planned.runs)
 
     counts, status = run_attempt(
         request,
-        request.configuration(card, pictures),
+        request.configuration(card, source),
         work,
-        num_videos=table.num_rows,
+        num_videos=source.table.num_rows,
         model={
             "model": request.model,
             "model_id": card.model_id,
@@ -165,30 +158,6 @@ def run(request: ScoreRequest) -> int:
 def _named(model: str, card: ModelCard) -> str:
     """Return the model's id, and that it is the detector that ships where it is."""
     return f"{card.model_id} (the detector that ships)" if model == DEFAULT_MODEL else card.model_id
-
-
-def _check_pictures(pictures: PictureSource, request: ScoreRequest, card: ModelCard) -> None:
-    """Tell what the source holds; raise RequestError if its pictures are not what the model takes."""
-    videos, address = f"{pictures.table.num_rows:,}", storage.as_text(request.source)
-    named = _named(request.model, card)
-    LOG.info("Pictures of the faces of %s videos in %s, model %s", videos, address, named)
-    if pictures.kind == "face_table":
-        LOG.info(
-            "How widely the faces are cut out is not known; the model expects a margin of %g", card.margin
-        )
-        return
-    margin, sampling = pictures.made_with["margin"], pictures.made_with["sampling"]
-    if margin != card.margin:
-        raise RequestError(
-            f"The faces were cut out with a margin of {margin:g}, the model expects {card.margin:g}: "
-            "jobs/extract_faces.py --margin makes others"
-        )
-    if request.sampling and str(Sampling.parse(request.sampling)) != sampling:
-        raise RequestError(f"The faces were sampled by {sampling}; --sampling cannot be {request.sampling}")
-    side_px, wanted_px = pictures.made_with["detect_max_side_px"], request.detect_max_side_px
-    if wanted_px is not None and wanted_px != side_px:
-        found = "in frames as they are" if side_px is None else f"with --detect-max-side {side_px}"
-        raise RequestError(f"The faces were detected {found}; --detect-max-side cannot be {wanted_px}")
 
 
 def _estimate(attempt: Attempt, request: ScoreRequest, config: ExtractConfig) -> None:
@@ -245,7 +214,6 @@ def _score(
             raw=request.raw,
             work=work,
             pools=request.pools,
-            of_pictures=runs is not None,
             **placed,
         )
 

@@ -6,13 +6,17 @@ import glob
 import os
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from dfd_core.config import ExtractConfig, as_json
 from dfd_core.errors import ManifestError
+from dfd_core.schemas import VIDEO_PLAN
 from dfd_core.sources.manifest import manifest_table, refuse_duplicates
 from dfd_core.sources.manifest_rows import read_manifest
+from dfd_core.sources.source import Wanted
 from dfd_core.sources.suffixes import MANIFEST_SUFFIXES, suffix_of
 from dfd_core.sources.walk import (
     Listing,
@@ -39,6 +43,48 @@ class VideoSource:
     table: pa.Table
     skipped: Counter[str] = field(default_factory=Counter)
     unlisted: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """What `run.json` calls the kind of source."""
+        return "videos"
+
+    @property
+    def plans(self) -> pa.Table:
+        """VIDEO_PLAN of no video: each must be opened first."""
+        return VIDEO_PLAN.empty_table()
+
+    @property
+    def runs(self) -> None:
+        """None: segments are cut out of videos."""
+        return None
+
+    @property
+    def content(self) -> str:
+        """What the source holds, for the log."""
+        return f"{self.table.num_rows:,} videos"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about the source."""
+        num_skipped = sum(self.skipped.values())
+        return (f"{num_skipped:,} files are not named like a video and are left out",) if num_skipped else ()
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What a user may miss in the source, one reason each."""
+        return self.unlisted
+
+    def renamed(self, plan_keys: pa.ChunkedArray) -> VideoSource:
+        """Return the source itself: nothing but its table has plan keys."""
+        return self
+
+    def extraction(self, config: ExtractConfig) -> dict[str, Any]:
+        """Return what decides which crops leave the videos."""
+        return as_json(config)
+
+    def refuse_other(self, wanted: Wanted) -> None:
+        """Do nothing: faces can be made in every way."""
 
 
 def read_videos(source: str) -> VideoSource:

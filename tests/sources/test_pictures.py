@@ -13,7 +13,7 @@ from dfd_core.run.run_record import RunRecord
 from dfd_core.schemas import MANIFEST, VIDEO_PLAN, check
 from dfd_core.sources.pictures.face_folder import JOB
 from dfd_core.sources.pictures.read import read_pictures
-from dfd_core.sources.pictures.runs import commit_plans
+from dfd_core.sources.source import commit_plans
 from dfd_core.stages.pictures import pictures_of
 from tests.labelled_pictures import picture
 from tests.labelled_pictures import rows as labelled_rows
@@ -97,8 +97,8 @@ def test_other_keys_for_videos_that_are_tried_again_reach_plans_and_runs(tmp_pat
 def test_plans_are_committed_once(tmp_path):
     source = read_pictures(write(tmp_path / "faces.parquet", labelled_rows(3)))
     out = OutputFolder(str(tmp_path / "out"))
-    commit_plans(out, source)
-    commit_plans(out, source)
+    commit_plans(out, source.plans)
+    commit_plans(out, source.plans)
     assert len(commit_log.committed(out.checkpoint("plan"), "plan_key")) == 3
     commit_log.refuse_damage(out.checkpoint("plan"), out.plans, "plan_key")
 

@@ -10,9 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dfd_core.run import commit_log
-from dfd_core.run.output_folder import OutputFolder
+from dfd_core.config import ExtractConfig
+from dfd_core.errors import RequestError
 from dfd_core.schemas import FACE_RUN, SEGMENT
+from dfd_core.sources.source import Wanted
 from dfd_core.storage import address as storage
 
 RUNS = pa.schema(
@@ -57,17 +58,44 @@ class PictureSource:
 
         return replace(self, plans=rename(self.plans), runs=rename(self.runs))
 
+    @property
+    def content(self) -> str:
+        """What the source holds, for the log."""
+        return f"Pictures of the faces of {self.table.num_rows:,} videos"
 
-def commit_plans(out: OutputFolder, source: PictureSource) -> None:
-    """Add the plans of `source` that `out` does not have yet to its log.
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about the source."""
+        unknown = "How widely the faces are cut out is not known: it should be the margin in the model's card"
+        return () if self.made_with else (unknown,)
 
-    Raises:
-        OutputError: They cannot be written.
-    """
-    planned = commit_log.committed(out.checkpoint("plan"), "plan_key")
-    new = source.plans.filter(pc.invert(pc.is_in(source.plans.column("plan_key"), value_set=planned)))
-    if new.num_rows:
-        commit_log.append(out.checkpoint("plan"), out.plans, new)
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Nothing: every picture of the source is used."""
+        return ()
+
+    def extraction(self, config: ExtractConfig) -> dict[str, Any]:
+        """Return what decides which crops the source gives."""
+        return {"crop_px": config.crop_px, "margin": config.margin, **self.made_with}
+
+    def refuse_other(self, wanted: Wanted) -> None:
+        """Raise RequestError if the faces were made otherwise; of a table made elsewhere nothing is known."""
+        if not self.made_with:
+            return
+        margin, sampling = self.made_with["margin"], self.made_with["sampling"]
+        if margin != wanted.margin:
+            raise RequestError(
+                f"The faces were cut out with a margin of {margin:g}, the model expects {wanted.margin:g}: "
+                "jobs/extract_faces.py --margin makes others"
+            )
+        if wanted.sampling is not None and str(wanted.sampling) != sampling:
+            raise RequestError(
+                f"The faces were sampled by {sampling}; --sampling cannot be {wanted.sampling}"
+            )
+        side_px, wanted_px = self.made_with["detect_max_side_px"], wanted.detect_max_side_px
+        if wanted_px is not None and wanted_px != side_px:
+            found = "in frames as they are" if side_px is None else f"with --detect-max-side {side_px}"
+            raise RequestError(f"The faces were detected {found}; --detect-max-side cannot be {wanted_px}")
 
 
 def list_array(lengths: npt.NDArray[np.int64], values: pa.Array, kind: pa.DataType) -> pa.Array:
