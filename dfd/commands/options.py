@@ -42,7 +42,7 @@ def request_fields(flags: dict[str, Any]) -> dict[str, Any]:
         RequestError: A limit is out of range, or a kind of error is unknown.
     """
     flags = dict(flags)
-    limits = Limits(**{limit.name: flags.pop(limit.name) for limit in fields(Limits)})
+    limits = take_limits(flags)
     kinds = frozenset(filter(None, (flags.pop("retry_failed") or "").split(",")))
     if "all" in kinds:
         kinds = frozenset(ERROR_KINDS)
@@ -51,3 +51,12 @@ def request_fields(flags: dict[str, Any]) -> dict[str, Any]:
             f"Expected error kinds of {', '.join(ERROR_KINDS)}. Received: {', '.join(sorted(unknown))}"
         )
     return {**flags, "limits": limits, "retry_kinds": kinds}
+
+
+def take_limits(flags: dict[str, Any]) -> Limits:
+    """Return the limits that the options give, and take them out of `flags`.
+
+    Raises:
+        RequestError: One is out of range.
+    """
+    return Limits(**{limit.name: flags.pop(limit.name) for limit in fields(Limits)})

@@ -14,7 +14,7 @@ from dfd.archive.run import Attempt, run_attempt
 from dfd.archive.summary import print_summary, tell_failures, tell_source
 from dfd.cluster.pools import Pools, pool_options, take_pools
 from dfd.cluster.runtime import LOG
-from dfd.commands.options import archive_options, request_fields
+from dfd.commands.options import archive_options, request_fields, take_limits
 from dfd.commands.shape import command, print_result
 from dfd.exit_status import exit_with
 from dfd_core.answers.aggregate import finish
@@ -32,6 +32,7 @@ from dfd_core.sources.source import Source, Wanted
 from dfd_core.storage import address as storage
 
 EXAMPLES = """
+dfd NAME clip.mp4
 dfd NAME videos/ --out scores/
 dfd NAME videos/ --model bundle/ --out scores/
 dfd NAME 'videos/**/*.mp4' --model bundle/ --out scores/ --sampling interval:0.5
@@ -246,7 +247,8 @@ def _refuse_beyond_machine(request: ScoreRequest, attempt: Attempt) -> None:
     help="default for the detector that ships, a bundle folder, a .keras file, or untrained:BACKBONE for a smoke run.",
 )
 @click.option(
-    "--out", required=True, help="The output folder; the same command again does only what is missing."
+    "--out",
+    help="The output folder; the same command again does only what is missing.  [default: none, for one video]",
 )
 @click.option("--sampling", help=f"{SAMPLINGS}.  [default: the bundle's, else stride]")
 @click.option(
@@ -269,12 +271,24 @@ def main(**flags: Any) -> None:
     SOURCE may also be pictures of faces, of which no video is opened: the output folder of `dfd faces`, or
     Parquet files with one picture a row.
 
-    Writes videos/ (one row for every video, whatever happened), faces/ (one row for every face) and run.json.
+    With --out OUT it writes videos/ (one row for every video, whatever happened), faces/ (one row for every face) and run.json.
+    Without, SOURCE is one video, which is scored without Ray: prints its row and its most suspicious frames.
 
     Exit status: 0 every video has an outcome; 1 more than --max-failed of them failed; 2 the request is unusable;
     130 interrupted, and the same command resumes.
     """
-    exit_with(lambda: run(_request(flags)), verbose=flags["verbose"])
+    exit_with(lambda: _status(flags), verbose=flags["verbose"])
+
+
+def _status(flags: dict[str, Any]) -> int:
+    if flags["out"] is not None:
+        return run(_request(flags))
+    from dfd.one_video import score_one
+
+    options = ("model", "sampling", "precision", "raw", "detect_max_side_px")
+    aggregation, limits = Aggregation.parse(flags["aggregation"]), take_limits(dict(flags))
+    chosen = {name: flags[name] for name in options}
+    return score_one(flags["source"], flags, aggregation=aggregation, limits=limits, **chosen)
 
 
 def _request(flags: dict[str, Any]) -> ScoreRequest:

@@ -1,0 +1,21 @@
+"""What the doctests of the library need."""
+
+from __future__ import annotations
+
+import pytest
+from _pytest.doctest import DoctestItem
+
+
+@pytest.fixture(autouse=True)
+def _clip_for_doctests(
+    request: pytest.FixtureRequest,
+    doctest_namespace: dict[str, object],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Give the doctest of `score_video` the path of a clip of two seconds, as `clip`."""
+    if isinstance(request.node, DoctestItem) and request.node.name.endswith(".score_video"):
+        from tests.clips import astronaut_frames, write_clip
+
+        clip = tmp_path_factory.mktemp("doctest") / "clip.mp4"
+        write_clip(clip, astronaut_frames(50))
+        doctest_namespace["clip"] = clip
