@@ -23,7 +23,7 @@ from dfd_core.schemas import SEGMENT, VIDEO_PLAN, face_crops, to_table
 from dfd_core.sources.videos import read_videos
 from dfd_core.stages.plan import segment_id
 from dfd_core.stages.sandbox import Sandbox
-from dfd_core.storage.address import local_path
+from dfd_core.storage.uri import local_path
 
 LIMITS = Limits(max_pixels=4096 * 4096, timeout_factor=5.0, timeout_floor_s=30.0, memory_mb=2000)
 CONFIG = ExtractConfig(limits=LIMITS)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from dfd.cluster.runtime import LOG, start_logging
 from dfd_core.errors import DfdError
-from dfd_core.storage import address as storage
+from dfd_core.storage.reasons import reason_of
+from dfd_core.storage.text import one_line
 
 _interrupted = threading.Event()
 
@@ -50,8 +51,8 @@ def _expected(error: BaseException) -> str | None:
     if isinstance(error, DfdError):
         return str(error)
     if isinstance(error, OSError):  # the storage failed outside the calls that translate its errors
-        return f"The storage failed: {storage.reason(error)}"
+        return f"The storage failed: {reason_of(error)}"
     duckdb = sys.modules.get("duckdb")
     if duckdb is not None and isinstance(error, duckdb.Error):  # out of memory or disk: the queries are ours
-        return f"The tables cannot be joined: {storage.one_line(error)}"
+        return f"The tables cannot be joined: {one_line(error)}"
     return None

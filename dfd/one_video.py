@@ -13,7 +13,7 @@ from dfd.cluster.runtime import LOG, without_stderr
 from dfd.commands.shape import print_result
 from dfd_core.errors import RequestError
 from dfd_core.sources.videos import read_videos
-from dfd_core.storage import address as storage
+from dfd_core.storage.text import as_text
 
 if TYPE_CHECKING:
     from dfd_core.one_video import VideoScore
@@ -37,7 +37,7 @@ def score_one(source: str, flags: Mapping[str, Any], **options: Any) -> int:
         raise RequestError(f"{needing[0]} needs an output folder: --out OUT")
     if (num_videos := read_videos(source).table.num_rows) > 1:
         raise RequestError(
-            f"{storage.as_text(source)} holds {num_videos:,} videos. Their results need an output folder: --out OUT"
+            f"{as_text(source)} holds {num_videos:,} videos. Their results need an output folder: --out OUT"
         )
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # TensorFlow leaves Keras alone until it is needed
     with nullcontext() if flags["verbose"] else without_stderr():  # TensorFlow says what it does not find

@@ -16,14 +16,16 @@ import pyarrow.compute as pc
 from dfd_core.answers.aggregate import finish
 from dfd_core.config import Aggregation, ExtractConfig, Limits, Sampling
 from dfd_core.errors import RequestError
+from dfd_core.model.fetch import local_model
 from dfd_core.model.source import DEFAULT_MODEL, ModelSource, resolve_model
 from dfd_core.run import commit_log, worklist
-from dfd_core.run.output_folder import OutputFolder, read_table
+from dfd_core.run.output_folder import OutputFolder
 from dfd_core.schemas import SEGMENT_RESULT, VIDEO_PLAN, face_crops, to_table
 from dfd_core.sources.videos import read_videos
 from dfd_core.stages.sandbox import Sandbox
 from dfd_core.stages.scoring import score_segments
-from dfd_core.storage import address as storage
+from dfd_core.storage.tables import read_table
+from dfd_core.storage.text import as_text
 
 if TYPE_CHECKING:
     from dfd_core.model.predictor import Predictor
@@ -117,7 +119,7 @@ def score_video(
         >>> [face["frame_index"] for face in score.most_suspicious(1)]
         [0]
     """
-    found = resolve_model(storage.local_copy(os.fspath(model)), raw=raw)
+    found = resolve_model(local_model(os.fspath(model)), raw=raw)
     config = ExtractConfig(
         sampling=Sampling.parse(sampling or found.card.sampling),
         crop_px=found.card.input_size,
@@ -147,7 +149,7 @@ def score_video(
 def _one(source: str) -> pa.Table:
     videos = read_videos(source).table
     if videos.num_rows != 1:
-        raise RequestError(f"Expected one video. Received: {videos.num_rows:,} in {storage.as_text(source)}")
+        raise RequestError(f"Expected one video. Received: {videos.num_rows:,} in {as_text(source)}")
     return videos
 
 

@@ -19,7 +19,7 @@ from dfd_core.errors import VideoUnreadableError
 from dfd_core.faces.detect import Face
 from dfd_core.schemas import face_crops, to_table
 from dfd_core.stages.sandbox import Sandbox
-from dfd_core.storage import address as storage
+from dfd_core.video import opening
 
 _opened: list[str] = []
 
@@ -34,7 +34,7 @@ def open_video(uri: str) -> BinaryIO:
     if scheme == "slow":
         linger()
     _opened.append(uri)
-    return storage.open_video(name if scheme in ("second", "slow") else uri)
+    return opening.open_video(name if scheme in ("second", "slow") else uri)
 
 
 def segfault() -> None:

@@ -21,11 +21,11 @@ def write(path, rows, *, row_group_size=None, schema=None):
 
 def list_runs(source, folder):
     """The runs as scoring lists them, and what the list says of the work."""
-    out = OutputFolder(str(folder))
+    out = OutputFolder.at(str(folder))
     worklist.write_manifest(out, source.table)
     commit_plans(out, source.plans)
     work = worklist.list_segments(out, num_cpus=2, runs=source.runs)
-    return check(pq.read_table(out.segment_list), FACE_RUN).to_pylist(), work
+    return check(pq.read_table(out.segment_list.path), FACE_RUN).to_pylist(), work
 
 
 def crops_of(source, folder):

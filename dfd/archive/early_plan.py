@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from dfd_core.config import ExtractConfig
 from dfd_core.errors import VideoCrashedError, VideoOutOfMemoryError, VideoTimeoutError
-from dfd_core.run import commit_log
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.schemas import VIDEO_PLAN, to_table
 from dfd_core.stages.sandbox import Sandbox
@@ -47,7 +46,7 @@ class EarlyPlan:
         self._sandbox.close()
         if self._plans and kind is None:
             table = to_table(self._plans, VIDEO_PLAN)
-            commit_log.append(self._out.checkpoint("plan"), self._out.plans, table)
+            self._out.plan_log.append(table)
 
     def _run(self) -> None:
         for batch in self._videos.to_batches(max_chunksize=100):

@@ -12,7 +12,9 @@ from dfd.cluster.runtime import LOG
 from dfd_core.config import identity
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.run.run_record import RunRecord
-from dfd_core.storage import address as storage
+from dfd_core.storage.files import exists
+from dfd_core.storage.text import as_text
+from dfd_core.storage.uri import is_remote, local_path
 
 _taken_over = threading.Event()
 
@@ -34,7 +36,7 @@ def take_folder(
     out.refuse_foreign()
     lock = out.locked(on_lost=_give_way)  # held from here on
     stack.callback(lock.release)
-    if overwrite and storage.exists(out.run_json):
+    if overwrite and exists(out.run_json):
         lock.release()
         LOG.info("The old results are now in %s", out.move_aside())
         stack.callback(out.locked(on_lost=_give_way).release)
@@ -62,6 +64,4 @@ def _give_way() -> None:
 
 def source_name(source: str) -> str:
     """Return the address of a source as `run.json` names it: absolute, as text."""
-    return storage.as_text(
-        source if storage.is_remote(source) else os.path.abspath(storage.local_path(source))
-    )
+    return as_text(source if is_remote(source) else os.path.abspath(local_path(source)))

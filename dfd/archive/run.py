@@ -17,13 +17,13 @@ from dfd.cluster.runtime import LOG, is_local, since_start_s
 from dfd.exit_status import is_interrupt
 from dfd_core.config import ExtractConfig
 from dfd_core.errors import OutputError
-from dfd_core.run import commit_log, worklist
+from dfd_core.run import worklist
 from dfd_core.run.counts import Counts
-from dfd_core.run.output_folder import OutputFolder, write_table
+from dfd_core.run.output_folder import OutputFolder
 from dfd_core.run.run_record import RunRecord
-from dfd_core.schemas import VIDEO_PLAN
 from dfd_core.sources.source import Source, commit_plans
-from dfd_core.storage import address as storage
+from dfd_core.storage.tables import write_table
+from dfd_core.storage.text import one_line
 
 
 class ArchiveRequest(Protocol):
@@ -77,17 +77,17 @@ class Attempt:
 
         num_cpus = self.cluster.num_cpus
         dataset = stages.build_plan(self.out, config, num_videos=num_videos, num_cpus=num_cpus)
-        stages.write(dataset, self.out.plans, num_cpus=num_cpus)
-        commit_log.compact(self.out.checkpoint("plan"), self.out.plans, VIDEO_PLAN)
+        stages.write(dataset, self.out.plan_log.data, num_cpus=num_cpus)
+        self.out.plan_log.compact()
 
     def _begin(self, table: pa.Table) -> pa.Table:
         """Check the log, and write and return the manifest that this run reads."""
-        commit_log.settle(self.out.checkpoint("plan"), self.out.plans)
-        commit_log.settle(self.out.checkpoint("segments"), self.out.results)
-        commit_log.refuse_damage(self.out.checkpoint("plan"), self.out.plans, "plan_key")
-        commit_log.refuse_damage(self.out.checkpoint("segments"), self.out.results, "segment_id")
+        self.out.plan_log.settle()
+        self.out.segment_log.settle()
+        self.out.plan_log.refuse_damage()
+        self.out.segment_log.refuse_damage()
         # A run that was killed while it planned has not merged its log.
-        commit_log.compact(self.out.checkpoint("plan"), self.out.plans, VIDEO_PLAN)
+        self.out.plan_log.compact()
         table = worklist.with_attempts(
             self.out, table, retry_kinds=self.request.retry_kinds, derivation=self.record.num_derivations
         )
@@ -119,9 +119,9 @@ class Attempt:
         start_s = {"ray": self.cluster.ready_s, "planned": since_start_s()}
         num_cpus = self.cluster.num_cpus
         with Progress(work, waits_for=waits_for) as progress:
-            record = Profile(self.out.profile, progress.tally) if self.request.profile else None
+            record = Profile(self.out.profile.uri, progress.tally) if self.request.profile else None
             dataset = build(num_cpus=num_cpus, tally=progress.tally, profile=record)
-            writing = stages.write(dataset, self.out.results, num_cpus=num_cpus)
+            writing = stages.write(dataset, self.out.segment_log.data, num_cpus=num_cpus)
         wall_s = time.monotonic() - started_s
         self.record.throughput(
             work,
@@ -133,7 +133,7 @@ class Attempt:
             start_s=start_s | {name: since_start_s(at) for name, at in progress.first_at.items()},
         )
         if progress.profile is not None:
-            tell_profile(self.out.profile, *progress.profile)
+            tell_profile(self.out.profile.uri, *progress.profile)
         return progress.model
 
 
@@ -158,7 +158,7 @@ def run_attempt(
         RequestError: The folder or the cluster cannot be used.
     """
     started_s = time.monotonic()
-    out = OutputFolder(request.out)
+    out = OutputFolder.at(request.out)
     with ExitStack() as stack:
         record = take_folder(stack, out, configuration, overwrite=request.overwrite, model=model)
         outcome_before = record.values["outcome"] if record.num_derivations else None
@@ -170,7 +170,7 @@ def run_attempt(
             )
         except BaseException as error:
             outcome = "interrupted" if is_interrupt(error) else "broken"
-            record.end(outcome, wall_s=round(time.monotonic() - started_s, 1), error=storage.one_line(error))
+            record.end(outcome, wall_s=round(time.monotonic() - started_s, 1), error=one_line(error))
             if not is_taken_over():  # the record is the other run's then
                 with suppress(
                     OutputError

@@ -22,12 +22,14 @@ from dfd.cluster.pools import Pools
 from dfd.cluster.profile import Profile
 from dfd.cluster.runtime import cluster_limits, plain_errors
 from dfd_core.config import ExtractConfig
+from dfd_core.model.fetch import local_model
+from dfd_core.run.commit_log import CommitLog
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.run.worklist import Worklist
 from dfd_core.schemas import SEGMENT_PICTURES, VIDEO_PLAN, face_crops, to_table
 from dfd_core.stages.pictures import pictures_of
 from dfd_core.stages.sandbox import Sandbox
-from dfd_core.storage import address as storage
+from dfd_core.storage.address import Address
 
 _PLAN_BLOCK_ROWS = 256
 _CPUS_PER_WRITER = 8
@@ -40,7 +42,7 @@ _POOLS = Pools()
 def build_plan(out: OutputFolder, config: ExtractConfig, *, num_videos: int, num_cpus: int) -> Dataset:
     """Return the lazy dataset videos to open → plan; `write` of it commits each video's plan once."""
     rows = max(1, min(_PLAN_BLOCK_ROWS, num_videos // (_most_cpus(num_cpus) * 4)))
-    _commit_by("plan_key", out.checkpoint("plan"))
+    _commit_by(out.plan_log)
     return _listed(out.open_videos, rows).map_batches(  # 1 video : 1 plan
         plan_block, batch_size=None, fn_kwargs={"config": config}, **_ARROW
     )
@@ -101,17 +103,16 @@ def build_pictures(
 
 
 def _segments(out: OutputFolder, work: Worklist) -> Dataset:
-    _commit_by("segment_id", out.checkpoint("segments"))
+    _commit_by(out.segment_log)
     # A task's faces go on, and are committed, as soon as they are so many bytes. Each such block is two files of the log.
     is_large = work.num_open > _MANY_SEGMENTS
     DataContext.get_current().target_max_block_size = _FEW_FILES_BYTES if is_large else _SOON_BYTES
     return _listed(work.address, work.block_rows)
 
 
-def _listed(address: str, block_rows: int) -> Dataset:
-    fs, path = storage.filesystem(address)
+def _listed(address: Address, block_rows: int) -> Dataset:
     # One task reads it, bit by bit; by default Ray Data would cut each file into two hundred pieces first.
-    listed = ray.data.read_parquet(path, filesystem=fs, num_cpus=0.1, override_num_blocks=1)
+    listed = ray.data.read_parquet(address.path, filesystem=address.fs, num_cpus=0.1, override_num_blocks=1)
     blocks = listed.repartition(target_num_rows_per_block=block_rows)
     # A task that cuts the list is at work for as long as its blocks are not all taken up: with a CPU each, which Ray Data
     # gives them and has no option for, the tasks of a long list would leave none for what is to take them up.
@@ -119,21 +120,24 @@ def _listed(address: str, block_rows: int) -> Dataset:
     return blocks
 
 
-def write(dataset: Dataset, folder: str, *, num_cpus: int) -> dict[str, float]:
+def write(dataset: Dataset, folder: Address, *, num_cpus: int) -> dict[str, float]:
     """Run `dataset` and append its rows to the Parquet files of `folder`, committing block by block.
 
     Returns:
         `write_s` and `write_cpu_s`, the worker seconds of writing and committing, and `spilled_mb`, what did not fit
         into the object store and went to the nodes' disks.
     """
-    fs, path = storage.filesystem(folder)
     # A write takes no CPU of its own: it would wait for one behind every extraction that is already queued. So their
     # number must be bounded instead, for each is a process.
     writers = max(1, _most_cpus(num_cpus) // _CPUS_PER_WRITER)
     try:
         with plain_errors():
             dataset.write_parquet(
-                path, filesystem=fs, mode="append", ray_remote_args={"num_cpus": 0}, concurrency=writers
+                folder.path,
+                filesystem=folder.fs,
+                mode="append",
+                ray_remote_args={"num_cpus": 0},
+                concurrency=writers,
             )
             return _writing(dataset)
     finally:
@@ -168,13 +172,12 @@ class _NothingToSkip(CheckpointManager):
         return None, 0
 
 
-def _commit_by(id_column: str, folder: str) -> None:
-    fs, path = storage.filesystem(folder)
+def _commit_by(log: CommitLog) -> None:
     DataContext.get_current().checkpoint_config = CheckpointConfig(
-        id_column,
-        path,
+        log.id_column,
+        log.checkpoint.path,
         delete_checkpoint_on_success=False,
-        override_filesystem=fs,
+        override_filesystem=log.checkpoint.fs,
         checkpoint_manager_cls=_NothingToSkip,
     )
 
@@ -279,7 +282,7 @@ class ScoreBlock:
         from dfd_core.model.predictor import load_predictor
         from dfd_core.model.source import resolve_model
 
-        source = resolve_model(storage.local_copy(model), raw=raw)
+        source = resolve_model(local_model(model), raw=raw)
         self._predict = load_predictor(
             source, precision=precision, batch_size=batch_size, cache_dir=private_folder()
         )

@@ -12,7 +12,7 @@ from dfd.commands.shape import print_result
 from dfd_core.model.card import ModelCard
 from dfd_core.run.counts import Counts
 from dfd_core.run.output_folder import OutputFolder
-from dfd_core.storage import address as storage
+from dfd_core.storage.text import as_text
 
 if TYPE_CHECKING:
     from dfd_core.sources.source import Source
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def tell_source(source: Source, address: str, facts: str) -> None:
     """Log what the source holds and what of it is left out; `facts` ends the line."""
-    LOG.info("%s in %s, %s", source.content, storage.as_text(address), facts)
+    LOG.info("%s in %s, %s", source.content, as_text(address), facts)
     for note in source.notes:
         LOG.info("%s", note)
     for reason in source.left_out:
@@ -61,7 +61,7 @@ def _values(out: OutputFolder, counts: Counts) -> dict[str, Any]:
 
 
 def _folder(out: OutputFolder) -> str:
-    return storage.as_text(out.root.rstrip("/"))
+    return str(out.root).rstrip("/")
 
 
 def _print_counts(counts: Counts) -> Console:

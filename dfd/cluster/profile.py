@@ -19,7 +19,10 @@ from dfd.cluster.runtime import LOG
 from dfd_core.errors import RequestError
 from dfd_core.stages.child_process import BrokenProcessPool
 from dfd_core.stages.sandbox import Sandbox
-from dfd_core.storage import address as storage
+from dfd_core.storage.address import Address
+from dfd_core.storage.files import write_bytes
+from dfd_core.storage.text import as_text, one_line
+from dfd_core.storage.uri import is_remote, local_path, local_uri
 
 _SAMPLES_PER_S = 100
 _PATIENCE_S = 60.0
@@ -40,8 +43,8 @@ class Profile:
     tally: Any
 
     def __post_init__(self) -> None:
-        if not storage.is_remote(self.address):  # a worker runs in another folder
-            object.__setattr__(self, "address", storage.local_uri(storage.local_path(self.address)))
+        if not is_remote(self.address):  # a worker runs in another folder
+            object.__setattr__(self, "address", local_uri(local_path(self.address)))
 
     @contextmanager
     def of(self, sandbox: Sandbox) -> Iterator[None]:
@@ -56,7 +59,7 @@ class Profile:
                 file = Path(folder) / "profile.json"
                 recorder = _start(sandbox.start(), file)
             except (OSError, BrokenProcessPool) as error:
-                self.tally.profiled.remote(f"py-spy does not start: {storage.one_line(error)}")
+                self.tally.profiled.remote(f"py-spy does not start: {one_line(error)}")
                 yield
                 return
             try:
@@ -73,11 +76,11 @@ class Profile:
             recorder.kill()
             _, said = recorder.communicate()
         if not file.exists():
-            return storage.one_line(said.decode(errors="replace") or "py-spy said nothing")
+            return one_line(said.decode(errors="replace") or "py-spy said nothing")
         try:
-            storage.write_bytes(self.address, file.read_bytes())
+            write_bytes(Address.parse(self.address), file.read_bytes())
         except (OSError, RequestError) as error:
-            return f"{self.address} cannot be written: {storage.one_line(error)}"
+            return f"{self.address} cannot be written: {one_line(error)}"
         return None
 
 
@@ -109,6 +112,6 @@ def _command() -> list[str]:
 def tell_profile(address: str, outcome: str | None) -> None:
     """Log where the profile is, or why there is none."""
     if outcome is None:
-        LOG.info("The profile of one worker is in %s", storage.as_text(address))
+        LOG.info("The profile of one worker is in %s", as_text(address))
     else:
         LOG.warning("No profile could be made: %s", outcome)

@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from dfd_core.errors import DfdError, OutputError, RequestError
-from dfd_core.storage.address import one_line
+from dfd_core.storage.text import one_line
 
 LOG = logging.getLogger("dfd")
 _OBJECT_STORE_BYTES = 2 << 30

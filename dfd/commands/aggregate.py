@@ -28,7 +28,7 @@ def run(folder: str, aggregation: Aggregation, threshold: float | None) -> None:
     Raises:
         OutputError: The folder is no finished run, or is in use.
     """
-    out = OutputFolder(folder)
+    out = OutputFolder.at(folder)
     with ExitStack() as stack:
         out.refuse_missing()
         stack.callback(out.locked().release)

@@ -18,7 +18,7 @@ from dfd_core.evaluation.report import REPORT_FILENAME, write_report
 from dfd_core.evaluation.thresholds import ThresholdRule
 from dfd_core.evaluation.truth import join_labels, read_scores
 from dfd_core.sources.videos import read_videos
-from dfd_core.storage import address as storage
+from dfd_core.storage.text import as_text
 
 EXAMPLES = """
 dfd NAME scores/ --out report/
@@ -52,7 +52,7 @@ def run(scores: str, labels: str | None, out: str, rule: ThresholdRule | None, b
 def _summary(evaluation: Evaluation, out: str) -> dict[str, Any]:
     levels = {level: evaluation.whole(level).measured for level in LEVELS}
     return {
-        "out": storage.as_text(out),
+        "out": as_text(out),
         **{
             level: {
                 "num_real": measured.num_real,
@@ -78,7 +78,7 @@ def print_summary(evaluation: Evaluation, out: str) -> None:
             click.echo(f"  {DEFINITIONS[name].title:<24} {value:>6}  {interval or reason}")
     coverage = evaluation.whole("video").coverage
     click.echo(f"\nundecided videos, in no figure: {coverage.num_undecided:,}")
-    folder = storage.as_text(out.rstrip("/"))
+    folder = as_text(out.rstrip("/"))
     click.echo(f"report: {folder}/{REPORT_FILENAME}  {folder}/{METRICS_FILENAME}")
 
 

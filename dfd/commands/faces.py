@@ -95,7 +95,7 @@ def run(request: ExtractFacesRequest) -> int:
         return _extract(attempt, config, request.png)
 
     counts, status = run_attempt(request, request.configuration(), work, num_videos=source.table.num_rows)
-    print_faces_summary(OutputFolder(request.out), counts)
+    print_faces_summary(OutputFolder.at(request.out), counts)
     if status:
         tell_failures(counts, request.max_failed)
     return status

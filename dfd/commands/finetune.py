@@ -17,10 +17,13 @@ from dfd.exit_status import exit_with, is_interrupt
 from dfd_core.config import PRECISIONS, SAMPLINGS, Sampling
 from dfd_core.errors import ModelError, OutputError, RequestError
 from dfd_core.model.card import CARD_FILENAME, ModelCard
+from dfd_core.model.fetch import local_model
 from dfd_core.model.source import DEFAULT_MODEL, starting_card
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.run.run_record import RunRecord, versions
-from dfd_core.storage import address as storage
+from dfd_core.storage.files import exists
+from dfd_core.storage.text import as_text, one_line
+from dfd_core.storage.uri import is_remote, local_path
 from dfd_core.training.augment import Augmentation
 from dfd_core.training.labelled import Labelled, open_labelled
 from dfd_core.training.settings import CALIBRATIONS, TrainingSettings
@@ -87,11 +90,11 @@ def run(request: FinetuneRequest) -> int:
         raise RequestError(
             f"The faces were cut out with a margin of {labelled.margin:g}; --margin cannot be {request.margin:g}"
         )
-    out = OutputFolder(request.out)
+    out = OutputFolder.at(request.out)
     with ExitStack() as stack:
         model = {"backbone": request.settings.backbone}
         record = take_folder(stack, out, request.configuration(), overwrite=request.overwrite, model=model)
-        if record.values["outcome"] == "complete" and storage.exists(storage.join(out.root, CARD_FILENAME)):
+        if record.values["outcome"] == "complete" and exists(out.root / CARD_FILENAME):
             return _complete(record, request)
         record.values["epochs"] = request.settings.epochs
         record.begin()
@@ -101,7 +104,7 @@ def run(request: FinetuneRequest) -> int:
             _train(stack, out, request, labelled, address, record)
         except BaseException as error:
             outcome = "interrupted" if is_interrupt(error) else "broken"
-            record.end(outcome, wall_s=round(time.monotonic() - started_s, 1), error=storage.one_line(error))
+            record.end(outcome, wall_s=round(time.monotonic() - started_s, 1), error=one_line(error))
             with suppress(OutputError):
                 record.write(out)
             raise
@@ -126,11 +129,11 @@ def _with_faces(labelled: Labelled, request: FinetuneRequest) -> tuple[Labelled,
         return labelled, request.source
     if request.faces is None:
         raise RequestError(
-            f"{storage.as_text(request.source)} lists videos; name a folder for their faces: --faces FOLDER"
+            f"{as_text(request.source)} lists videos; name a folder for their faces: --faces FOLDER"
         )
     from dfd.commands import faces as extract_faces
 
-    LOG.info("Extracting the faces of %s into %s", storage.as_text(request.source), request.faces)
+    LOG.info("Extracting the faces of %s into %s", as_text(request.source), request.faces)
     wanted = extract_faces.ExtractFacesRequest(
         source=request.source,
         out=request.faces,
@@ -161,7 +164,7 @@ def _train(
     start = _starting_card(request.settings)
     card = replace(
         start,
-        name=os.path.basename(out.root.partition("?")[0].rstrip("/")) or "bundle",
+        name=out.root.name or "bundle",
         input_size=request.settings.input_size,
         margin=_first(request.margin, labelled.margin, start.margin),
         sampling=_first(request.sampling, labelled.sampling, start.sampling),
@@ -189,7 +192,7 @@ def _train(
 
 def _starting_card(settings: TrainingSettings) -> ModelCard:
     """Return the card of the weights that the training starts from, or the backbone's defaults."""
-    weights = None if settings.weights in ("imagenet", "none") else storage.local_copy(settings.weights)
+    weights = None if settings.weights in ("imagenet", "none") else local_model(settings.weights)
     return starting_card(settings.backbone, weights)
 
 
@@ -268,21 +271,19 @@ def _status(flags: dict[str, Any]) -> int:
     except Exception as error:
         if type(error).__name__ not in ("WorkerGroupError", "ControllerError", "TrainingFailedError"):
             raise
-        LOG.error("The training failed, and the same command resumes: %s", storage.one_line(error))
+        LOG.error("The training failed, and the same command resumes: %s", one_line(error))
         return 1
 
 
 def _request(flags: dict[str, Any]) -> FinetuneRequest:
     flags["num_workers"] = flags.pop("workers")
     flags["augmentation"] = Augmentation.parse(flags.pop("augment"))
-    if not storage.is_remote(flags["weights"]) and flags["weights"] not in (
+    if not is_remote(flags["weights"]) and flags["weights"] not in (
         "imagenet",
         "none",
         DEFAULT_MODEL,
     ):
-        flags["weights"] = os.path.abspath(
-            storage.local_path(flags["weights"])
-        )  # workers run in other folders
+        flags["weights"] = os.path.abspath(local_path(flags["weights"]))  # workers run in other folders
         if not os.path.exists(flags["weights"]):
             raise ModelError(f"There are no weights at {flags['weights']}")
     if flags["input_size"] is None:

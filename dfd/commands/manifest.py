@@ -15,7 +15,7 @@ from dfd_core.sources.layouts.manifest import check_out, manifest_of, write_mani
 from dfd_core.sources.layouts.read import read_tree
 from dfd_core.sources.layouts.scan import scan
 from dfd_core.sources.layouts.tree import KINDS, LAYOUTS, Dataset
-from dfd_core.storage import address as storage
+from dfd_core.storage.text import as_text
 
 EXAMPLES = """
 dfd NAME /data/Celeb-DF-v2 --out /data/Celeb-DF-v2/manifest.parquet
@@ -33,14 +33,14 @@ def run(root: str, layout: str, out: str, *, report: str | None, keep_unlabelled
     """
     check_out(out)
     tree = scan(root)
-    LOG.info("%s files below %s", f"{len(tree.paths):,}", storage.as_text(root))
+    LOG.info("%s files below %s", f"{len(tree.paths):,}", as_text(root))
     dataset = read_tree(tree, layout, keep_unlabelled=keep_unlabelled)
     log_disagreements(dataset, report)
     if report:
         write_report(dataset, report)
     if not any(video.label for video in dataset.videos):
         raise ManifestError(
-            f"No video of {storage.as_text(root)!r} has a label that can be believed; nothing was written"
+            f"No video of {as_text(root)!r} has a label that can be believed; nothing was written"
         )
     write_manifest(manifest_of(dataset, root, out), out)
     print_result(_summary(dataset, out), lambda: print_summary(dataset, out))
@@ -49,7 +49,7 @@ def run(root: str, layout: str, out: str, *, report: str | None, keep_unlabelled
 def log_disagreements(dataset: Dataset, report: str | None) -> None:
     """Log how many disagreements of each kind there are, with the first few names."""
     for kind, meaning in KINDS.items():
-        found = [storage.as_text(item.path) for item in dataset.disagreements if item.kind == kind]
+        found = [as_text(item.path) for item in dataset.disagreements if item.kind == kind]
         if found:
             more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
             LOG.warning(
@@ -63,7 +63,7 @@ def log_disagreements(dataset: Dataset, report: str | None) -> None:
 def _summary(dataset: Dataset, out: str) -> dict[str, Any]:
     counts = Counter(video.label or "unlabelled" for video in dataset.videos)
     return {
-        "manifest": storage.as_text(out),
+        "manifest": as_text(out),
         "videos": len(dataset.videos),
         **{label: counts[label] for label in ("real", "fake", "unlabelled")},
         "groups": len({video.group for video in dataset.videos if video.group}),
@@ -81,9 +81,7 @@ def print_summary(dataset: Dataset, out: str) -> None:
         counts = Counter(video.label or "unlabelled" for video in videos)
         counts += Counter(video.split for video in videos if video.split)
         counts["groups"] = len({video.group for video in videos if video.group})
-        rows.append(
-            (*(storage.as_text(name or "-") for name in key), *(f"{counts[name]:,}" for name in numbers))
-        )
+        rows.append((*(as_text(name or "-") for name in key), *(f"{counts[name]:,}" for name in numbers)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         names = [cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)]
@@ -91,8 +89,8 @@ def print_summary(dataset: Dataset, out: str) -> None:
     groups = Counter(video.group for video in dataset.videos if video.group)
     name, largest = groups.most_common(1)[0]
     click.echo(
-        f"\n{len(dataset.videos):,} videos in {len(groups):,} groups; the largest, {storage.as_text(name)}, "
-        f"holds {largest:,} of them\nmanifest: {storage.as_text(out)}"
+        f"\n{len(dataset.videos):,} videos in {len(groups):,} groups; the largest, {as_text(name)}, "
+        f"holds {largest:,} of them\nmanifest: {as_text(out)}"
     )
 
 

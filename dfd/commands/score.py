@@ -21,15 +21,14 @@ from dfd_core.answers.aggregate import finish
 from dfd_core.config import PRECISIONS, SAMPLINGS, Aggregation, ExtractConfig, Limits, Sampling
 from dfd_core.errors import RequestError
 from dfd_core.model.card import ModelCard
+from dfd_core.model.fetch import local_model
 from dfd_core.model.source import DEFAULT_MODEL, resolve_model
-from dfd_core.run import commit_log, worklist
+from dfd_core.run import worklist
 from dfd_core.run.counts import Counts
 from dfd_core.run.estimate import compared, spent
 from dfd_core.run.output_folder import OutputFolder
-from dfd_core.schemas import SEGMENT_RESULT
 from dfd_core.sources.read import read_source
 from dfd_core.sources.source import Source, Wanted
-from dfd_core.storage import address as storage
 
 EXAMPLES = """
 dfd NAME clip.mp4
@@ -114,7 +113,7 @@ def run(request: ScoreRequest) -> int:
         raise RequestError(
             "--estimate changes no results: it goes with neither --overwrite nor --retry-failed"
         )
-    card = resolve_model(storage.local_copy(request.model), raw=request.raw).card
+    card = resolve_model(local_model(request.model), raw=request.raw).card
     config = request.extract_config(card)
     source = read_source(request.source)
     if request.estimate and source.runs is not None:
@@ -150,7 +149,7 @@ def run(request: ScoreRequest) -> int:
     )
     if counts is None:
         return 0
-    print_summary(OutputFolder(request.out), counts, card)
+    print_summary(OutputFolder.at(request.out), counts, card)
     if status:
         tell_failures(counts, request.max_failed)
     return status
@@ -222,7 +221,7 @@ def _score(
     record.values["model"]["threshold"] = (
         card.threshold
     )  # of the verdicts below, whatever an earlier attempt's was
-    commit_log.compact(out.checkpoint("segments"), out.results, SEGMENT_RESULT)
+    out.segment_log.compact()
     counts = finish(out, aggregation=request.aggregation, threshold=card.threshold, model_id=card.model_id)
     counts = record.tables(counts, request.aggregation)
     if predicted := record.values.get("estimate"):

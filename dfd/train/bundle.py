@@ -18,8 +18,11 @@ from dfd_core.evaluation import plots
 from dfd_core.evaluation.intervals import Bootstrap
 from dfd_core.model.card import CARD_FILENAME, MODEL_FILENAME, ModelCard
 from dfd_core.model.safety import sha256_of
-from dfd_core.run.output_folder import OutputFolder, read_table
-from dfd_core.storage import address as storage
+from dfd_core.run.output_folder import OutputFolder
+from dfd_core.storage.address import Address
+from dfd_core.storage.files import write_bytes
+from dfd_core.storage.tables import read_table
+from dfd_core.storage.text import one_line
 from dfd_core.training.report import Judged, best_epoch, diverged_epoch, judge, read_history, to_png
 from dfd_core.training.settings import HISTORY_FILENAME, LOGS_FOLDER, TrainingSettings
 
@@ -84,7 +87,7 @@ def write_bundle(
             diverged,
             best,
         )
-    faces = read_validation_faces(out, read_table(str(folder / VALIDATED_FILENAME)))
+    faces = read_validation_faces(out, read_table(Address.parse(str(folder / VALIDATED_FILENAME))))
     judged = judge(faces, settings, bootstrap=Bootstrap(seed=settings.seed))
     if judged.threshold_note:
         LOG.warning("The threshold is %g: %s", judged.threshold, judged.threshold_note)
@@ -123,22 +126,22 @@ def write_bundle(
 
 
 def _write(out: OutputFolder, files: dict[str, Path], contents: dict[str, bytes]) -> None:
-    fs, root = storage.filesystem(out.root)
+    root = out.root
     try:
         for name, path in files.items():
-            fs.create_dir("/".join([root, *Path(name).parts[:-1]]), recursive=True)
-            storage.write_bytes(storage.join(out.root, name), path.read_bytes())
+            root.fs.create_dir((root / name).parent, recursive=True)
+            write_bytes(root / name, path.read_bytes())
         for name, content in contents.items():
-            storage.write_bytes(storage.join(out.root, name), content)
+            write_bytes(root / name, content)
     except OSError as error:
-        raise OutputError(f"{out.root} cannot be written: {storage.one_line(error)}") from error
+        raise OutputError(f"{out.root} cannot be written: {one_line(error)}") from error
 
 
 def summary(out: OutputFolder, finished: Finished) -> dict[str, Any]:
     """Return the main figures as JSON values."""
     card, measured = finished.card, finished.judged.measured
     return {
-        "bundle": storage.as_text(out.root.rstrip("/")),
+        "bundle": str(out.root).rstrip("/"),
         "model_id": card.model_id,
         "epochs": finished.epochs,
         "best_epoch": finished.best_epoch,
@@ -167,7 +170,7 @@ def print_summary(out: OutputFolder, finished: Finished) -> None:
     console.print(
         f"calibration: {calibration['kind']}{fitted}; threshold: {card.threshold:.4g} ({card.training['threshold_rule']})"
     )
-    folder = escape(storage.as_text(out.root.rstrip("/")))
+    folder = escape(str(out.root).rstrip("/"))
     console.print(f"\ndfd score VIDEOS --model {folder} --out SCORES\n")
 
 

@@ -16,8 +16,8 @@ from ray.data import Dataset
 
 from dfd.cluster.runtime import plain_errors
 from dfd_core.faces.images import FaceColumns
-from dfd_core.run.output_folder import write_table
-from dfd_core.storage import address as storage
+from dfd_core.storage.address import Address
+from dfd_core.storage.tables import write_table
 from dfd_core.training.augment import Augmentation, augment, rng_of
 from dfd_core.training.face_index import INDEX, crops_of_images, image_bytes, index_faces
 from dfd_core.training.labelled import Labelled, read_images
@@ -42,9 +42,9 @@ class FaceTables:
         image_list: Where the manifest of pictures is kept as a table that Ray Data can read.
     """
 
-    address: str
+    address: Address
     labelled: Labelled
-    image_list: str
+    image_list: Address
 
     @property
     def columns(self) -> FaceColumns:
@@ -60,16 +60,15 @@ class FaceTables:
     def dataset(self) -> Dataset:
         """Return the lazy dataset of pictures: one row a face."""
         if self.labelled.manifest is None:
-            fs, _ = storage.filesystem(self.address)
+            fs = self.address.fs
             names = [self.columns.image, self.columns.video_id, self.columns.label, self.columns.group]
             schema = pq.read_schema(self.labelled.files[0], filesystem=fs).names
             names += ["frame_index"] if "frame_index" in schema else []
             faces = ray.data.read_parquet(list(self.labelled.files), filesystem=fs, num_cpus=1)
             return faces.select_columns([name for name in dict.fromkeys(names) if name])
         write_table(self.image_list, self.labelled.manifest)
-        fs, path = storage.filesystem(self.image_list)
         return (
-            ray.data.read_parquet(path, filesystem=fs, num_cpus=1)
+            ray.data.read_parquet(self.image_list.path, filesystem=self.image_list.fs, num_cpus=1)
             .repartition(target_num_rows_per_block=256)
             .map_batches(read_images, num_cpus=1, **_ARROW)  # 1 row : 1 picture
         )
@@ -89,14 +88,13 @@ def read_index(tables: FaceTables) -> pa.Table:
     return pa.concat_tables([block for block in blocks if block.num_rows] or [INDEX.empty_table()])
 
 
-def write_side(tables: FaceTables, placement: Placement, folder: str) -> None:
+def write_side(tables: FaceTables, placement: Placement, folder: Address) -> None:
     """Write one side's faces in their order into `folder`: PLACED.
 
     Raises:
         DfdError: It cannot be written.
     """
     shared = ray.put(placement)
-    fs, path = storage.filesystem(folder)
     placed = (
         tables.dataset()
         .map_batches(  # 1 face : its positions, mostly 1
@@ -107,8 +105,8 @@ def write_side(tables: FaceTables, placement: Placement, folder: str) -> None:
     )
     with plain_errors():
         placed.write_parquet(
-            path,
-            filesystem=fs,
+            folder.path,
+            filesystem=folder.fs,
             mode="overwrite",
             min_rows_per_file=_FILE_ROWS,
             ray_remote_args={"num_cpus": 1},
@@ -138,10 +136,9 @@ def _without_repeats(placed: pa.Table) -> pa.Table:
     return placed.filter(pa.array(first))
 
 
-def stream_side(folder: str, *, input_size: int) -> Dataset:
+def stream_side(folder: Address, *, input_size: int) -> Dataset:
     """Return the lazy dataset of one side: PLACED with the decoded `crop` in place of `image`, in order."""
-    fs, path = storage.filesystem(folder)
-    placed = ray.data.read_parquet(path, filesystem=fs, num_cpus=_STREAM_CPUS)
+    placed = ray.data.read_parquet(folder.path, filesystem=folder.fs, num_cpus=_STREAM_CPUS)
     return placed.map_batches(  # 1 face : 1 crop
         _with_crops, fn_kwargs={"input_size": input_size}, num_cpus=_STREAM_CPUS, **_ARROW
     )

@@ -16,7 +16,8 @@ import ray.train
 from dfd.train.data import Feed
 from dfd_core.errors import RequestError
 from dfd_core.model.card import MODEL_FILENAME, ModelCard, card_from_fields
-from dfd_core.run.output_folder import write_table
+from dfd_core.storage.address import Address
+from dfd_core.storage.tables import write_table
 from dfd_core.training.settings import TrainingSettings
 
 VALIDATED_FILENAME = "validated.parquet"
@@ -137,7 +138,7 @@ class _Worker:
                     [pa.array(values, field.type) for values, field in zip(columns, VALIDATED, strict=True)],
                     schema=VALIDATED,
                 )
-                write_table(os.path.join(folder, VALIDATED_FILENAME), table)
+                write_table(Address.parse(os.path.join(folder, VALIDATED_FILENAME)), table)
             ray.train.report({"done": True, **validated.figures()}, checkpoint=_checkpoint(folder))
 
     def _new_folder(self) -> Any:

@@ -25,8 +25,10 @@ from dfd.train.progress import TrainProgress
 from dfd_core import errors
 from dfd_core.errors import RequestError
 from dfd_core.model.card import ModelCard
-from dfd_core.run.output_folder import OutputFolder, read_table, write_table
-from dfd_core.storage import address as storage
+from dfd_core.run.output_folder import OutputFolder
+from dfd_core.storage.address import Address
+from dfd_core.storage.files import exists, read_bytes, write_bytes
+from dfd_core.storage.tables import read_table, write_table
 from dfd_core.training.face_index import usable_faces
 from dfd_core.training.labelled import Labelled
 from dfd_core.training.placement import balanced_weights, place
@@ -73,10 +75,10 @@ def prepare(out: OutputFolder, labelled: Labelled, address: str, settings: Train
         RequestError: The faces cannot be used or split.
     """
     marker = _address(out, "prepared.json")
-    if storage.exists(marker):
-        return Prepared(**json.loads(storage.read_bytes(marker)))
+    if exists(marker):
+        return Prepared(**json.loads(read_bytes(marker)))
     LOG.info("Reading and checking the faces")
-    tables = FaceTables(address, labelled, _address(out, "images.parquet"))
+    tables = FaceTables(Address.parse(address), labelled, _address(out, "images.parquet"))
     faces = usable_faces(read_index(tables))
     split = split_by_group(faces.rows, validation=settings.validation, seed=settings.seed)
     found = audit(faces.rows, split.is_validation)
@@ -110,7 +112,7 @@ def prepare(out: OutputFolder, labelled: Labelled, address: str, settings: Train
         "audit": found,
     }
     prepared = Prepared(placements["train"].size, placements["validation"].count, facts)
-    storage.write_bytes(marker, json.dumps(asdict(prepared)).encode())
+    write_bytes(marker, json.dumps(asdict(prepared)).encode())
     return prepared
 
 
@@ -132,8 +134,8 @@ def fit(
     """
     logging.getLogger("ray.train").setLevel(LOG.level if LOG.level < logging.INFO else logging.CRITICAL)
     scaling = _scaling(settings.num_workers, use_gpu)
-    fs, path = storage.filesystem(_address(out, "ray"))
-    fs.create_dir(path, recursive=True)
+    kept = _address(out, "ray")
+    kept.fs.create_dir(kept.path, recursive=True)
     LOG.info("Starting %d training workers", settings.num_workers)
     with TrainProgress(epochs=settings.epochs, batch_size=settings.batch_size) as progress:
         job = Job(
@@ -156,8 +158,8 @@ def fit(
             dataset_config=ray.train.DataConfig(execution_options=ExecutionOptions(preserve_order=True)),
             run_config=ray.train.RunConfig(
                 name=_RUN_NAME,
-                storage_path=path,
-                storage_filesystem=fs,
+                storage_path=kept.path,
+                storage_filesystem=kept.fs,
                 failure_config=ray.train.FailureConfig(max_failures=max_failures),
                 checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
             ),
@@ -185,19 +187,19 @@ def read_validation_faces(out: OutputFolder, p_raw: pa.Table) -> pd.DataFrame:
 
 def remove_work(out: OutputFolder) -> None:
     """Remove the copies of the faces and the checkpoints; the bundle is complete without them."""
-    fs, path = storage.filesystem(storage.join(out.root, _WORK))
-    if fs.get_file_info(path).type == pafs.FileType.Directory:
-        fs.delete_dir(path)
+    work = out.root / _WORK
+    if work.fs.get_file_info(work.path).type == pafs.FileType.Directory:
+        work.fs.delete_dir(work.path)
 
 
 def remove_run(out: OutputFolder) -> None:
     """Remove what Ray Train has kept, so that the next run begins anew."""
-    fs, path = storage.filesystem(_address(out, "ray"))
-    fs.delete_dir(path)
+    kept = _address(out, "ray")
+    kept.fs.delete_dir(kept.path)
 
 
-def _address(out: OutputFolder, *names: str) -> str:
-    return storage.join(out.root, _WORK, *names)
+def _address(out: OutputFolder, name: str) -> Address:
+    return out.root / _WORK / name
 
 
 def _scaling(num_workers: int, use_gpu: str) -> Any:

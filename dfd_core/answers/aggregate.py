@@ -19,28 +19,20 @@ import pyarrow.parquet as pq
 
 from dfd_core.config import Aggregation
 from dfd_core.errors import OutputError
-from dfd_core.run import commit_log
 from dfd_core.run.counts import Counts
 from dfd_core.run.database import database
-from dfd_core.run.output_folder import (
-    OutputFolder,
-    dataset,
-    dataset_of_file,
-    read_schema,
-    read_table,
-    replace_table,
-)
+from dfd_core.run.output_folder import OutputFolder
 from dfd_core.schemas import (
     FACE_VIDEOS,
     FACES,
     MANIFEST,
     SEGMENT,
     SEGMENT_RESULT,
-    VIDEO_PLAN,
     VIDEOS,
     check,
 )
 from dfd_core.step_clock import STEPS
+from dfd_core.storage.tables import dataset, dataset_of_file, read_schema, read_table, replace_table
 
 STATUSES = ("scored", "no_face", "partial", "failed")
 _BATCH_ROWS = 50_000
@@ -86,10 +78,8 @@ def connect(out: OutputFolder, results_schema: pa.Schema) -> Iterator[duckdb.Duc
     with database() as db:
         db.register("manifest", dataset_of_file(out.manifest, MANIFEST))
         db.register("listed", dataset(out.segment_list, SEGMENT))
-        plans = commit_log.rows(out.checkpoint("plan"), out.plans, VIDEO_PLAN)
-        commit_log.register_once(db, "plans", plans, "plan_key")
-        results = commit_log.rows(out.checkpoint("segments"), out.results, results_schema)
-        commit_log.register_once(db, "results", results, "segment_id")
+        out.plan_log.register(db, "plans")
+        out.segment_log.register(db, "results", results_schema)
         _refuse_incomplete(db)
         yield db
 

@@ -21,13 +21,14 @@ import pyarrow.parquet as pq
 from dfd_core.answers.aggregate import connect, counts, finish_videos, own_columns, videos_query
 from dfd_core.errors import ManifestError, OutputError
 from dfd_core.faces.images import decode, encode
-from dfd_core.run import commit_log
 from dfd_core.run.counts import Counts
-from dfd_core.run.output_folder import OutputFolder, parquet_files, read_table, replace_table
+from dfd_core.run.output_folder import OutputFolder
 from dfd_core.schemas import FACE_IMAGES, FACE_VIDEOS, MANIFEST, SEGMENT_PICTURES, check
 from dfd_core.sources.manifest import LABELS
 from dfd_core.sources.suffixes import VIDEO_SUFFIXES
-from dfd_core.storage import address as storage
+from dfd_core.storage.tables import parquet_files, read_table, replace_table
+from dfd_core.storage.text import one_line
+from dfd_core.storage.uri import is_remote, local_path
 
 STATUSES = ("extracted", "no_face", "partial", "failed")
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -98,9 +99,9 @@ def _faces(out: OutputFolder, db: duckdb.DuckDBPyConnection, manifest: pa.Table)
 
 def _segments(out: OutputFolder, wanted: set[tuple[object, ...]]) -> Iterator[pa.Table]:
     """Yield the committed segments that are `wanted` by `_NAMED`, one row each, each once."""
-    fs, _ = storage.filesystem(out.results)
-    for path in commit_log.data_files(out.checkpoint("segments"), out.results):
-        with fs.open_input_file(path) as opened:
+    log = out.segment_log
+    for path in log.data_files():
+        with log.data.fs.open_input_file(path) as opened:
             for batch in pq.ParquetFile(opened).iter_batches(1, columns=[*_NAMED, "plan_key", "faces"]):
                 named = tuple(batch.column(name)[0].as_py() for name in _NAMED)
                 if named in wanted:
@@ -130,14 +131,14 @@ def refuse_tree(folder: str) -> None:
     Raises:
         OutputError: It is not.
     """
-    if storage.is_remote(folder):
+    if is_remote(folder):
         raise OutputError(f"Expected a local folder for the PNG files. Received: {folder}")
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
         return
     except OSError as error:
-        raise OutputError(f"{folder} cannot be used: {storage.one_line(error.strerror or error)}") from error
+        raise OutputError(f"{folder} cannot be used: {one_line(error.strerror or error)}") from error
     if names and _MARK not in names:
         raise OutputError(f"{folder} is not empty and holds no faces of an earlier run")
 
@@ -151,7 +152,7 @@ def write_png_tree(out: OutputFolder, folder: str) -> int:
         OutputError: It cannot be written.
     """
     refuse_tree(folder)
-    folder = os.path.abspath(storage.local_path(folder))
+    folder = os.path.abspath(local_path(folder))
     beside = folder + ".new"
     manifest = read_table(out.manifest)
     ids = manifest.column("video_id").to_pylist()
@@ -166,17 +167,14 @@ def write_png_tree(out: OutputFolder, folder: str) -> int:
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(beside, folder)
     except OSError as error:
-        raise OutputError(
-            f"{folder} cannot be written: {storage.one_line(error.strerror or error)}"
-        ) from error
+        raise OutputError(f"{folder} cannot be written: {one_line(error.strerror or error)}") from error
     return number
 
 
 def _face_rows(out: OutputFolder) -> Iterator[dict[str, object]]:
-    fs, path = storage.filesystem(out.faces)
     names = ["video_id", "frame_index", "face_index", "image", "label"]
-    for name in parquet_files(fs, path):
-        with fs.open_input_file(name) as opened:
+    for name in parquet_files(out.faces):
+        with out.faces.fs.open_input_file(name) as opened:
             file = pq.ParquetFile(opened)
             columns = [name for name in names if name in file.schema_arrow.names]
             for batch in file.iter_batches(64, columns=columns):

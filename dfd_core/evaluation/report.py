@@ -21,7 +21,9 @@ from dfd_core.evaluation.metrics_json import METRICS_FILENAME, metrics_json
 from dfd_core.evaluation.truth import BY
 from dfd_core.model.source import DEFAULT_MODEL
 from dfd_core.sources.manifest import LABELS
-from dfd_core.storage import address as storage
+from dfd_core.storage.address import Address
+from dfd_core.storage.files import write_bytes
+from dfd_core.storage.text import as_text, one_line
 
 REPORT_FILENAME = "report.html"
 
@@ -52,19 +54,17 @@ def write_report(evaluation: Evaluation, folder: str, *, scores: str, labels: st
     Raises:
         OutputError: The folder cannot be written.
     """
-    sources = {"scores": storage.as_text(scores), "labels": labels and storage.as_text(labels)}
-    fs, path = storage.filesystem(folder)
+    sources = {"scores": as_text(scores), "labels": labels and as_text(labels)}
+    address = Address.parse(folder)
     try:
-        fs.create_dir(path, recursive=True)
+        address.fs.create_dir(address.path, recursive=True)
         for name, text in (
             (METRICS_FILENAME, metrics_json(evaluation, sources)),
             (REPORT_FILENAME, report_html(evaluation, sources)),
         ):
-            storage.write_bytes(storage.join(folder, name), text.encode())
+            write_bytes(address / name, text.encode())
     except OSError as error:
-        raise OutputError(
-            f"{storage.as_text(folder)} cannot be written: {storage.one_line(error)}"
-        ) from error
+        raise OutputError(f"{address} cannot be written: {one_line(error)}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dfd_core.errors import ManifestError, OutputError
-from dfd_core.run.output_folder import OutputFolder, parquet_files
+from dfd_core.run.output_folder import OutputFolder
 from dfd_core.run.run_record import RunRecord
 from dfd_core.sources.manifest import LABELS
-from dfd_core.storage import address as storage
+from dfd_core.storage.address import Address
+from dfd_core.storage.tables import parquet_files
+from dfd_core.storage.text import one_line
 
 BY = ("method", "dataset", "compression")
 """Columns whose values make parts, where a table has them."""
@@ -78,7 +80,7 @@ def read_scores(folder: str) -> Scores:
     Raises:
         OutputError: It is no output folder, it has no tables yet, or they do not fit together.
     """
-    out = OutputFolder(folder)
+    out = OutputFolder.at(folder)
     out.refuse_missing()
     record = RunRecord.read(out)
     if record is None:
@@ -104,10 +106,10 @@ def read_scores(folder: str) -> Scores:
     return Scores(videos, faces, record.values)
 
 
-def _read_columns(folder: str, required: Sequence[str], optional: Sequence[str]) -> pa.Table:
-    fs, path = storage.filesystem(folder)
+def _read_columns(folder: Address, required: Sequence[str], optional: Sequence[str]) -> pa.Table:
+    fs = folder.fs
     try:
-        files = parquet_files(fs, path)
+        files = parquet_files(folder)
         if not files:
             raise OutputError(f"{folder} holds no table: the run is not complete")
         present = pq.read_schema(files[0], filesystem=fs).names
@@ -120,7 +122,7 @@ def _read_columns(folder: str, required: Sequence[str], optional: Sequence[str])
         types = [pa.field(name, pa.float32() if name == "p_fake" else pa.string()) for name in names]
         return table.select(names).cast(pa.schema(types))
     except (OSError, pa.ArrowException) as error:
-        raise OutputError(f"{folder} cannot be read: {storage.one_line(error)}") from error
+        raise OutputError(f"{folder} cannot be read: {one_line(error)}") from error
 
 
 def join_labels(scores: Scores, manifest: pa.Table | None) -> Truth:

@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dfd_core.run import commit_log
 from dfd_core.run.database import database
-from dfd_core.run.output_folder import OutputFolder, dataset, dataset_of_file, num_bytes
-from dfd_core.schemas import MANIFEST, SEGMENT, SEGMENT_RESULT, VIDEO_PLAN, check
+from dfd_core.run.output_folder import OutputFolder
+from dfd_core.schemas import MANIFEST, SEGMENT, SEGMENT_RESULT, check
 from dfd_core.step_clock import STEPS
+from dfd_core.storage.tables import dataset, dataset_of_file, num_bytes
 
 _NUM_RESAMPLES = 2000
 _INTERVAL = (0.05, 0.95)
@@ -134,9 +134,8 @@ def strata_of(out: OutputFolder, *, most_each: int) -> list[Stratum]:
     with database() as db:
         db.register("manifest", dataset_of_file(out.manifest, MANIFEST))
         db.register("listed", dataset(out.segment_list, SEGMENT))
-        plans = commit_log.rows(out.checkpoint("plan"), out.plans, VIDEO_PLAN)
-        commit_log.register_once(db, "plans", plans, "plan_key")
-        committed = commit_log.committed(out.checkpoint("segments"), "segment_id")
+        out.plan_log.register(db, "plans")
+        committed = out.segment_log.committed()
         db.register("committed", pa.table({"segment_id": committed}))
         db.execute(
             """
@@ -225,13 +224,12 @@ def spent(out: OutputFolder) -> dict[str, float]:
     cpu_s = " + ".join(f"extract_cpu_seconds.{step}_s" for step in STEPS)
     with database() as db:
         db.register("listed", dataset(out.segment_list, SEGMENT))
-        results = commit_log.rows(out.checkpoint("segments"), out.results, SEGMENT_RESULT)
-        commit_log.register_once(db, "results", results, "segment_id")
+        out.segment_log.register(db, "results")
         num_faces, extract_cpu_s = db.sql(
             f"""SELECT coalesce(sum(len(faces)), 0), coalesce(sum({cpu_s}), 0)
                FROM results SEMI JOIN listed USING (segment_id)"""
         ).fetchall()[0]
-    folders = (out.results, out.checkpoint("segments"), out.faces)
+    folders = (out.segment_log.data, out.segment_log.checkpoint, out.faces)
     return {
         "num_faces": int(num_faces),
         "extract_cpu_s": float(extract_cpu_s),

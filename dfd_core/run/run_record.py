@@ -16,7 +16,8 @@ from dfd_core.errors import OutputError
 from dfd_core.run.counts import Counts
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.run.worklist import Worklist
-from dfd_core.storage import address as storage
+from dfd_core.storage.files import exists, read_bytes, write_bytes
+from dfd_core.storage.text import one_line
 
 _PACKAGES = (
     "dfd",
@@ -67,10 +68,10 @@ class RunRecord:
         Raises:
             OutputError: It cannot be read.
         """
-        if not storage.exists(out.run_json):
+        if not exists(out.run_json):
             return None
         try:
-            values = json.loads(storage.read_bytes(out.run_json))
+            values = json.loads(read_bytes(out.run_json))
             return cls(
                 {
                     **values,
@@ -79,7 +80,7 @@ class RunRecord:
                 }
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise OutputError(f"{out.run_json} cannot be read: {storage.one_line(error)}") from error
+            raise OutputError(f"{out.run_json} cannot be read: {one_line(error)}") from error
 
     @property
     def num_derivations(self) -> int:
@@ -97,9 +98,9 @@ class RunRecord:
             + "\n"
         )
         try:
-            storage.write_bytes(out.run_json, content.encode("utf-8", "backslashreplace"))
+            write_bytes(out.run_json, content.encode("utf-8", "backslashreplace"))
         except OSError as error:
-            raise OutputError(f"{out.run_json} cannot be written: {storage.one_line(error)}") from error
+            raise OutputError(f"{out.run_json} cannot be written: {one_line(error)}") from error
 
     def refuse_other(self, configuration: dict[str, Any]) -> None:
         """Check that the folder was made with `configuration`, limits apart: a failure may be tried again with others.

@@ -11,18 +11,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dfd_core.run import commit_log
 from dfd_core.run.database import database
-from dfd_core.run.output_folder import (
-    OutputFolder,
-    dataset,
-    dataset_of_file,
-    read_table,
-    replace_table,
-    write_table,
-)
-from dfd_core.schemas import ATTEMPTS, FACE_RUN, MANIFEST, REQUEST, SEGMENT, VIDEO_PLAN, VIDEOS, to_table
-from dfd_core.storage import address as storage
+from dfd_core.run.output_folder import OutputFolder
+from dfd_core.schemas import ATTEMPTS, FACE_RUN, MANIFEST, REQUEST, SEGMENT, VIDEOS, to_table
+from dfd_core.storage.address import Address
+from dfd_core.storage.files import exists
+from dfd_core.storage.tables import dataset, dataset_of_file, read_table, replace_table, write_table
 
 _LARGEST_BLOCK_ROWS = 256
 _LEAST_BLOCK_FOOTAGE_S, _MOST_BLOCK_FOOTAGE_S = 600.0, 3600.0
@@ -58,7 +52,7 @@ class Worklist:
     open_segments: dict[str, int]
     footage_s: float
     block_rows: int
-    address: str
+    address: Address
 
     @property
     def num_open(self) -> int:
@@ -106,7 +100,7 @@ def _failed_videos(out: OutputFolder, kinds: frozenset[str]) -> list[str]:
 
 def _read_attempts(out: OutputFolder) -> dict[str, tuple[int, int | None]]:
     """Return how often each video was tried again, and for which derivation last."""
-    if not storage.exists(out.attempts):
+    if not exists(out.attempts):
         return {}
     rows = read_table(out.attempts).to_pylist()
     return {row["video_id"]: (row["attempt"], row.get("derivation")) for row in rows}
@@ -132,7 +126,7 @@ def write_manifest(out: OutputFolder, table: pa.Table) -> None:
 def unplanned(out: OutputFolder) -> pa.Table:
     """Return the videos (REQUEST) of the manifest that have no committed plan."""
     videos = read_table(out.manifest, REQUEST.names)
-    planned = commit_log.committed(out.checkpoint("plan"), "plan_key")
+    planned = out.plan_log.committed()
     return videos.filter(pc.invert(pc.is_in(videos.column("plan_key"), value_set=planned)))
 
 
@@ -151,11 +145,10 @@ def list_segments(out: OutputFolder, *, num_cpus: int, runs: pa.Table | None = N
     """
     with database() as db:
         db.register("manifest", dataset_of_file(out.manifest, MANIFEST))
-        plans = commit_log.rows(out.checkpoint("plan"), out.plans, VIDEO_PLAN)
-        commit_log.register_once(db, "plans", plans, "plan_key")
+        out.plan_log.register(db, "plans")
         db.register(
             "committed",
-            pa.table({"segment_id": commit_log.committed(out.checkpoint("segments"), "segment_id")}),
+            pa.table({"segment_id": out.segment_log.committed()}),
         )
         db.execute(
             """CREATE TEMP VIEW cut AS

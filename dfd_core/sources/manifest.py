@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from dfd_core.errors import ManifestError
 from dfd_core.schemas import MANIFEST, VIDEOS, check
 from dfd_core.sources.columns import parts_of, texts_of, values_of
-from dfd_core.storage import address as storage
+from dfd_core.storage.text import one_line
 
 LABELS = ("real", "fake")
 _RESERVED = frozenset([*MANIFEST.names, *VIDEOS.names]) - {"video_id", "uri"}
@@ -125,5 +125,5 @@ def refuse_unstorable(own: dict[str, pa.ChunkedArray]) -> None:
             pq.write_table(pa.table({name: values.slice(0, 0)}), io.BytesIO())
         except pa.ArrowException as error:
             raise ManifestError(
-                f"The manifest's column {name!r} cannot be kept: {storage.one_line(error)}"
+                f"The manifest's column {name!r} cannot be kept: {one_line(error)}"
             ) from error

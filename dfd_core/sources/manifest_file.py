@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 from dfd_core.errors import ManifestError
 from dfd_core.sources.columns import parts_of
 from dfd_core.sources.manifest import refuse_rows
-from dfd_core.storage import address as storage
+from dfd_core.storage.address import Address
+from dfd_core.storage.files import read_bytes
+from dfd_core.storage.text import as_text, one_line
 
 _MOST_CELL_CHARACTERS = 1 << 24
 
@@ -25,7 +27,7 @@ def read_columns(source: str, suffix: str) -> pa.Table:
         ManifestError: It is not such a file; the message names the line where it can.
         OSError: The storage fails.
     """
-    content = storage.read_bytes(source)
+    content = read_bytes(Address.parse(source))
     try:
         if suffix == "parquet":
             return pq.read_table(io.BytesIO(content))
@@ -33,9 +35,9 @@ def read_columns(source: str, suffix: str) -> pa.Table:
             return _json_lines(content.decode("utf-8-sig"))
         return _csv(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise ManifestError(f"Expected a manifest in UTF-8. Received: {storage.one_line(error)}") from error
+        raise ManifestError(f"Expected a manifest in UTF-8. Received: {one_line(error)}") from error
     except (ValueError, TypeError, pa.ArrowException) as error:
-        raise ManifestError(f"The manifest cannot be read as {suffix}: {storage.one_line(error)}") from error
+        raise ManifestError(f"The manifest cannot be read as {suffix}: {one_line(error)}") from error
 
 
 def _csv(text: str) -> pa.Table:
@@ -69,9 +71,7 @@ def _json_lines(text: str) -> pa.Table:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise ManifestError(
-                f"Line {number} of the manifest cannot be read: {storage.one_line(error)}"
-            ) from error
+            raise ManifestError(f"Line {number} of the manifest cannot be read: {one_line(error)}") from error
         if not isinstance(row, dict):
             raise ManifestError(
                 f"Expected a JSON object on every line of the manifest. Received: line {number}"
@@ -86,5 +86,5 @@ def _json_column(name: str, values: Sequence[object]) -> pa.Array:
         return pa.array(values)
     except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
         raise ManifestError(
-            f"The manifest's column {storage.as_text(name)!r} cannot be read: {storage.one_line(error)}"
+            f"The manifest's column {as_text(name)!r} cannot be read: {one_line(error)}"
         ) from error

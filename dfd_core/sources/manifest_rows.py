@@ -23,7 +23,8 @@ from dfd_core.sources.manifest import (
 from dfd_core.sources.manifest_file import read_columns
 from dfd_core.sources.suffixes import suffix_of
 from dfd_core.sources.walk import local_file
-from dfd_core.storage import address as storage
+from dfd_core.storage.text import as_text
+from dfd_core.storage.uri import can_join, has_credentials, is_remote, local_path, uri_beside, uri_relative_to
 
 
 def read_manifest(source: str, path: str) -> pa.Table:
@@ -41,15 +42,13 @@ def read_manifest(source: str, path: str) -> pa.Table:
     folder = _manifest_folder(source)
     _refuse_uris(given, lambda uri: not uri, "has no uri")
     _refuse_uris(given, lambda uri: "\0" in uri, "has a null byte in its uri")
-    if not storage.can_join(folder, "?"):
+    if not can_join(folder, "?"):
         _refuse_uris(
             given,
             lambda uri: "?" in uri and not _stands_alone(uri),
             "has a '?' in its uri, where the options of an address would begin",
         )
-    _refuse_uris(
-        given, lambda uri: storage.has_credentials(_address(uri, folder)), "has credentials in its uri"
-    )
+    _refuse_uris(given, lambda uri: has_credentials(_address(uri, folder)), "has credentials in its uri")
     given = with_text_labels(given)
     ids = _ids(given, folder)
     refuse_duplicates(ids)
@@ -72,36 +71,36 @@ def _ids(given: pa.Table, folder: str) -> pa.ChunkedArray:
 
 
 def _manifest_folder(source: str) -> str:
-    if storage.is_remote(source):
+    if is_remote(source):
         address, mark, query = source.partition("?")
         return posixpath.dirname(address) + mark + query
     return os.path.dirname(os.path.abspath(source))
 
 
 def _default_id(uri: str, folder: str) -> str:
-    if storage.is_remote(uri):
-        return storage.relative_to(uri, folder).partition("?")[0]
-    path = storage.local_path(uri)
+    if is_remote(uri):
+        return uri_relative_to(uri, folder).partition("?")[0]
+    path = local_path(uri)
     if not os.path.isabs(path):
-        return storage.as_text(posixpath.normpath(path))
-    return storage.as_text(storage.relative_to(path, folder))
+        return as_text(posixpath.normpath(path))
+    return as_text(uri_relative_to(path, folder))
 
 
 def _stands_alone(uri: str) -> bool:
-    return storage.is_remote(uri) or os.path.isabs(storage.local_path(uri))
+    return is_remote(uri) or os.path.isabs(local_path(uri))
 
 
 def _address(uri: str, folder: str) -> str:
     """Return where `uri` of a manifest in `folder` is: a remote address, or an absolute local path."""
-    if storage.is_remote(uri):
+    if is_remote(uri):
         return uri
-    path = storage.local_path(uri)
-    if storage.is_remote(folder) and not _stands_alone(uri):
-        return storage.beside(folder, path)
+    path = local_path(uri)
+    if is_remote(folder) and not _stands_alone(uri):
+        return uri_beside(folder, path)
     return os.path.normpath(os.path.join(folder, path))
 
 
 def _manifest_file(address: str, video_id: str) -> File:
-    if storage.is_remote(address):
+    if is_remote(address):
         return File(address, video_id, None, None)
     return local_file(address, video_id)

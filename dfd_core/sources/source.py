@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dfd_core.config import ExtractConfig, Sampling
-from dfd_core.run import commit_log
 from dfd_core.run.output_folder import OutputFolder
 
 
@@ -76,7 +75,7 @@ def commit_plans(out: OutputFolder, plans: pa.Table) -> None:
         OutputError: They cannot be written.
     """
     if plans.num_rows:
-        planned = commit_log.committed(out.checkpoint("plan"), "plan_key")
+        planned = out.plan_log.committed()
         new = plans.filter(pc.invert(pc.is_in(plans.column("plan_key"), value_set=planned)))
         if new.num_rows:
-            commit_log.append(out.checkpoint("plan"), out.plans, new)
+            out.plan_log.append(new)

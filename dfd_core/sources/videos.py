@@ -27,7 +27,10 @@ from dfd_core.sources.walk import (
     walk_local,
     walk_remote,
 )
-from dfd_core.storage import address as storage
+from dfd_core.storage.address import Address
+from dfd_core.storage.reasons import refusal_of
+from dfd_core.storage.text import as_text
+from dfd_core.storage.uri import is_remote, local_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +97,16 @@ def read_videos(source: str) -> VideoSource:
         ManifestError: The source does not exist, holds no video, or is a manifest that breaks the rules.
         RequestError: The address has credentials in it, or no storage is known for it.
     """
-    if not storage.is_remote(source):
-        source = storage.local_path(source)
-    fs, path = storage.filesystem(source)
-    read = _read_local if isinstance(fs, pafs.LocalFileSystem) else _read_remote
+    if not is_remote(source):
+        source = local_path(source)
+    address = Address.parse(source)
+    read = _read_local if address.is_local else _read_remote
     try:
-        return read(source, fs, path)
+        return read(source, address.fs, address.path)
     except PermissionError as error:
-        raise ManifestError(f"The source {storage.as_text(source)!r} may not be read") from error
+        raise ManifestError(f"The source {as_text(source)!r} may not be read") from error
     except OSError as error:
-        raise ManifestError(
-            f"The source {source!r} cannot be read: {storage.refusal(source, error)}"
-        ) from error
+        raise ManifestError(f"The source {source!r} cannot be read: {refusal_of(address, error)}") from error
 
 
 def _read_local(source: str, fs: pafs.FileSystem, path: str) -> VideoSource:
@@ -117,7 +118,7 @@ def _read_local(source: str, fs: pafs.FileSystem, path: str) -> VideoSource:
         return _listed(Listing([local_file(path, os.path.basename(path))]), source)
     if glob.has_magic(source):
         return _listed(glob_local(source), source)
-    raise ManifestError(f"Nothing is at the source {storage.as_text(source)!r}")
+    raise ManifestError(f"Nothing is at the source {as_text(source)!r}")
 
 
 def _read_remote(source: str, fs: pafs.FileSystem, path: str) -> VideoSource:
@@ -137,6 +138,6 @@ def _listed(found: Listing, source: str) -> VideoSource:
     if not found.files:
         seen = f" ({sum(found.skipped.values())} other files)" if found.skipped else ""
         left = f"; {len(found.unlisted)} not listed, the first: {found.unlisted[0]}" if found.unlisted else ""
-        raise ManifestError(f"No video is at the source {storage.as_text(source)!r}{seen}{left}")
+        raise ManifestError(f"No video is at the source {as_text(source)!r}{seen}{left}")
     refuse_duplicates(pa.chunked_array([[file.video_id for file in found.files]], pa.string()))
     return VideoSource(manifest_table(found.files, {}), found.skipped, found.unlisted)

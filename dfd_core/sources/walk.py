@@ -14,7 +14,9 @@ import pyarrow.fs as pafs
 from dfd_core.errors import ManifestError
 from dfd_core.sources.manifest import File
 from dfd_core.sources.suffixes import is_video, suffix_of
-from dfd_core.storage import address as storage
+from dfd_core.storage.address import Address
+from dfd_core.storage.text import as_text
+from dfd_core.storage.uri import NO_ADDRESS, can_join, is_remote, join_uri, local_uri, path_below
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def walk_local(folder: str) -> Listing:
                 files.append(local_file(path, os.path.relpath(path, folder)))
             else:
                 skipped[suffix_of(name)] += 1
-    return Listing(files, skipped, tuple(storage.as_text(reason) for reason in unlisted))
+    return Listing(files, skipped, tuple(as_text(reason) for reason in unlisted))
 
 
 def walk_remote(source: str, fs: pafs.FileSystem, path: str) -> Listing:
@@ -77,14 +79,14 @@ def glob_remote(source: str, pattern: str) -> Listing:
 
     address, mark, options = source.partition("?")
     folder = _fixed_part(address) + mark + options
-    if not storage.is_remote(folder):
+    if not is_remote(folder):
         raise ManifestError(f"Expected a pattern below a bucket or host. Received: {source!r}")
     # As in a local pattern, ** beside other characters is *, and a / at the end asks for folders.
     parts = [part if part == "**" else re.sub(r"\*+", "*", part) for part in pattern.split("/")]
     matches = re.compile(glob_translate("/".join(parts) + "/" * address.endswith("/"))).match
-    fs, top = storage.filesystem(folder)
-    infos = [info for info in _remote_infos(fs, top) if matches(info.path)]
-    files, unlisted = _remote_files(folder, top, infos)
+    found = Address.parse(folder)
+    infos = [info for info in _remote_infos(found.fs, found.path) if matches(info.path)]
+    files, unlisted = _remote_files(folder, found.path, infos)
     return Listing(files, unlisted=unlisted)
 
 
@@ -99,11 +101,11 @@ def _remote_files(
     """Return the files of `infos`, whose paths are below `folder` at `source`, and those that have no address."""
     files, unlisted = [], []
     for info in infos:
-        name = storage.below(info.path, folder)
-        if storage.can_join(source, name):
-            files.append(remote_file(storage.join(source, name), info, name))
+        name = path_below(info.path, folder)
+        if can_join(source, name):
+            files.append(remote_file(join_uri(source, name), info, name))
         else:
-            unlisted.append(f"{info.path}: {storage.NO_ADDRESS}")
+            unlisted.append(f"{info.path}: {NO_ADDRESS}")
     return sorted(files, key=_walk_order), tuple(unlisted)
 
 
@@ -132,8 +134,8 @@ def local_file(path: str, video_id: str) -> File:
     try:
         facts = os.stat(path)
     except OSError:
-        return File(storage.local_uri(path), storage.as_text(video_id), None, None)
-    return File(storage.local_uri(path), storage.as_text(video_id), facts.st_size, facts.st_mtime_ns)
+        return File(local_uri(path), as_text(video_id), None, None)
+    return File(local_uri(path), as_text(video_id), facts.st_size, facts.st_mtime_ns)
 
 
 def remote_file(uri: str, info: pafs.FileInfo, video_id: str) -> File:

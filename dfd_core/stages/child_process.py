@@ -31,7 +31,7 @@ from dfd_core.errors import (
     VideoOutOfMemoryError,
     VideoTimeoutError,
 )
-from dfd_core.storage import address as storage
+from dfd_core.storage.text import one_line
 
 __all__ = ["BrokenProcessPool", "Child"]
 
@@ -118,7 +118,7 @@ class Child:
         if isinstance(error, TimeoutError):
             raise VideoTimeoutError(f"{name} took longer than {timeout_s:g} s") from error
         if error is not None:
-            raise UnexpectedError(f"{type(error).__name__}: {storage.one_line(error)}") from error
+            raise UnexpectedError(f"{type(error).__name__}: {one_line(error)}") from error
         answer = pickle.loads(future.result())
         if isinstance(answer, VideoError):
             raise answer
@@ -319,5 +319,5 @@ def _answer(work: Callable[..., Any], *arguments: Any) -> bytes:
     except MemoryError:
         error: VideoError = VideoOutOfMemoryError("The result needs more memory than there is")
     except BaseException as fault:
-        error = UnexpectedError(f"{type(fault).__name__}: {storage.one_line(fault)}")
+        error = UnexpectedError(f"{type(fault).__name__}: {one_line(fault)}")
     return pickle.dumps(error)

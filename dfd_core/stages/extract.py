@@ -16,8 +16,9 @@ from dfd_core.faces.images import encode
 from dfd_core.stages import plan
 from dfd_core.stages.probe import OpenVideo
 from dfd_core.step_clock import StepClock, lost_seconds
-from dfd_core.storage import address as storage
+from dfd_core.storage.text import one_line
 from dfd_core.video import reader as video
+from dfd_core.video.opening import open_video, retried
 from dfd_core.video.shots import UNKNOWN_SHOTS, ShotLog
 
 _MAX_IMAGES_BYTES = 10**9
@@ -29,13 +30,13 @@ def extract_segment(
     config: ExtractConfig,
     detect: Detect,
     *,
-    open_video: OpenVideo = storage.open_video,
+    open_video: OpenVideo = open_video,
 ) -> dict[str, Any]:
     """Return one row of `schemas.face_crops`, or of SEGMENT_PICTURES where the configuration has an image format.
 
     What could be decoded before an error is in the row beside the error. A failure of the storage is tried again first.
     """
-    return storage.retried(lambda: _extract_once(segment, config, detect, open_video))
+    return retried(lambda: _extract_once(segment, config, detect, open_video))
 
 
 def _extract_once(
@@ -51,7 +52,7 @@ def _extract_once(
     except MemoryError:
         error = VideoOutOfMemoryError("The segment needs more memory than there is")
     except Exception as fault:  # a fault of ours must cost one row, not the archive
-        error = UnexpectedError(f"{type(fault).__name__}: {storage.one_line(fault)}")
+        error = UnexpectedError(f"{type(fault).__name__}: {one_line(fault)}")
     return {
         **outcome(segment, error, num_frames_wanted=work.num_frames_wanted, num_frames=work.num_frames),
         **work.clock.as_row(),
@@ -75,7 +76,7 @@ def outcome(
         "num_frames_wanted": num_frames_wanted,
         "num_frames": num_frames,
         "error_kind": error.kind if error else None,
-        "error_message": storage.one_line(error) if error else None,
+        "error_message": one_line(error) if error else None,
     }
 
 

@@ -16,7 +16,9 @@ from dfd_core.errors import RequestError, VideoError, VideoStorageError, VideoTo
 from dfd_core.faces.images import FaceColumns, decode, resized
 from dfd_core.schemas import FACE_IMAGES, SEGMENT_PICTURES
 from dfd_core.step_clock import StepClock
-from dfd_core.storage import address as storage
+from dfd_core.storage.address import Address
+from dfd_core.storage.reasons import reason_of
+from dfd_core.video.opening import RETRY_DELAYS_S
 from dfd_core.video.shots import UNKNOWN_SHOTS
 
 Row = dict[str, Any]
@@ -26,7 +28,7 @@ _BOX = ("left", "top", "right", "bottom")
 
 
 def pictures_of(
-    runs: Sequence[Mapping[str, Any]], *, delays_s: Sequence[float] = storage.RETRY_DELAYS_S
+    runs: Sequence[Mapping[str, Any]], *, delays_s: Sequence[float] = RETRY_DELAYS_S
 ) -> Iterator[tuple[Mapping[str, Any], Row]]:
     """Yield each run (FACE_RUN) with its row of SEGMENT_PICTURES, in which stands why it cannot be read where it cannot.
 
@@ -67,7 +69,7 @@ def _unreadable(run: Mapping[str, Any], error: Exception) -> Row:
         "num_frames_wanted": run["num_frames"],
         "num_frames": 0,
         "error_kind": VideoStorageError.kind,
-        "error_message": f"The storage failed: {storage.reason(error)}",
+        "error_message": f"The storage failed: {reason_of(error)}",
         "faces": [],
     }
 
@@ -78,8 +80,8 @@ def _place(run: Mapping[str, Any]) -> tuple[str, int]:
 
 def _rows_of(table: str, runs: Sequence[Mapping[str, Any]]) -> Iterator[pa.Table]:
     """Yield the rows of each run of one table; the runs are sorted and do not overlap."""
-    fs, path = storage.filesystem(table)
-    with fs.open_input_file(path) as opened:
+    address = Address.parse(table)
+    with address.fs.open_input_file(address.path) as opened:
         file = pq.ParquetFile(opened, buffer_size=_READ_BYTES, pre_buffer=False)
         batch_rows = 1 if "faces" in file.schema_arrow.names else _READ_ROWS
         ends = list(

@@ -9,20 +9,21 @@ from typing import Any, BinaryIO
 from dfd_core.config import ExtractConfig
 from dfd_core.errors import UnexpectedError, VideoError, VideoOutOfMemoryError, VideoTooLongError
 from dfd_core.stages import plan
-from dfd_core.storage import address as storage
+from dfd_core.storage.text import one_line
 from dfd_core.video import reader as video
+from dfd_core.video.opening import open_video, retried
 
 OpenVideo = Callable[[str], BinaryIO]
 
 
 def plan_video(
-    request: dict[str, Any], config: ExtractConfig, *, open_video: OpenVideo = storage.open_video
+    request: dict[str, Any], config: ExtractConfig, *, open_video: OpenVideo = open_video
 ) -> dict[str, Any]:
     """Return one row of VIDEO_PLAN; a video that cannot be opened has its error in it.
 
     A failure of the storage is tried again first.
     """
-    return storage.retried(lambda: _plan_once(request, config, open_video))
+    return retried(lambda: _plan_once(request, config, open_video))
 
 
 def _plan_once(request: dict[str, Any], config: ExtractConfig, open_video: OpenVideo) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def _plan_once(request: dict[str, Any], config: ExtractConfig, open_video: OpenV
     except MemoryError:
         error = VideoOutOfMemoryError("Opening the video needs more memory than there is")
     except Exception as fault:  # a fault of ours must cost one row, not the archive
-        error = UnexpectedError(f"{type(fault).__name__}: {storage.one_line(fault)}")
+        error = UnexpectedError(f"{type(fault).__name__}: {one_line(fault)}")
     return {
         "plan_key": request["plan_key"],
         "fps": facts.fps if facts else None,
@@ -63,7 +64,7 @@ def failed_plan(request: Mapping[str, Any], error: VideoError, *, lost_s: float)
         "plan_key": request["plan_key"],
         **dict.fromkeys(("fps", "duration_s", "width", "height")),
         "error_kind": error.kind,
-        "error_message": storage.one_line(error),
+        "error_message": one_line(error),
         "probe_s": lost_s,
         "probe_cpu_s": 0.0,
         "segments": [],

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from dfd_core.config import ExtractConfig
 from dfd_core.errors import VideoCrashedError, VideoError, VideoOutOfMemoryError
 from dfd_core.stages.child_process import BrokenProcessPool, Child
-from dfd_core.storage import address as storage
+from dfd_core.storage.text import one_line
+from dfd_core.video.opening import open_video
 
 if TYPE_CHECKING:  # the worker itself never loads the video and face libraries
     from dfd_core.faces.detect import Detect
@@ -41,7 +42,7 @@ class Sandbox:
         self,
         config: ExtractConfig,
         *,
-        open_video: OpenVideo = storage.open_video,
+        open_video: OpenVideo = open_video,
         detect: Detect | None = None,
     ) -> None:
         """Take what each video is worked on with; all of it is pickled for the child.
@@ -159,7 +160,7 @@ class Sandbox:
             except BrokenProcessPool as error:
                 self._drop_child()
                 if pause_s is None:
-                    raise VideoCrashedError(storage.one_line(error)) from error
+                    raise VideoCrashedError(one_line(error)) from error
                 time.sleep(pause_s)
         raise AssertionError("unreachable")
 

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from dfd_core.errors import OutputError, RequestError
-from dfd_core.storage import address as storage
+from dfd_core.storage.address import Address
+from dfd_core.storage.files import delete_file, read_bytes, write_bytes
 
 BEAT_S = 5.0
 """Seconds from one sign of life to the next."""
@@ -27,7 +28,7 @@ _POLL_S = 0.5
 class RemoteLock:
     """A context in which the remote folder is this process's."""
 
-    def __init__(self, address: str, *, on_lost: Callable[[], None], beat_s: float = BEAT_S) -> None:
+    def __init__(self, address: Address, *, on_lost: Callable[[], None], beat_s: float = BEAT_S) -> None:
         """Describe the lock; `acquire` takes it.
 
         Args:
@@ -65,7 +66,7 @@ class RemoteLock:
             self._thread.join()
             with suppress(OSError, RequestError):  # it will be found still, and taken over
                 if self._is_mine():
-                    storage.delete_file(self._address)
+                    delete_file(self._address)
 
     def __enter__(self) -> RemoteLock:
         return self
@@ -91,13 +92,13 @@ class RemoteLock:
 
     def _read(self) -> bytes | None:
         try:
-            return storage.read_bytes(self._address)
+            return read_bytes(self._address)
         except FileNotFoundError:
             return None
 
     def _beat(self) -> None:
         self._num_beats += 1
-        storage.write_bytes(self._address, f"{self._name} {self._num_beats}\n".encode())
+        write_bytes(self._address, f"{self._name} {self._num_beats}\n".encode())
 
     def _live(self) -> None:
         while not self._stop.wait(self._beat_s):

@@ -17,10 +17,12 @@ import pyarrow.parquet as pq
 
 from dfd_core.errors import DfdError, ManifestError
 from dfd_core.faces.images import FaceColumns
-from dfd_core.run.output_folder import parquet_files
 from dfd_core.sources.suffixes import MANIFEST_SUFFIXES
 from dfd_core.sources.videos import read_videos
-from dfd_core.storage import address as storage
+from dfd_core.storage.address import Address
+from dfd_core.storage.files import read_bytes
+from dfd_core.storage.tables import parquet_files
+from dfd_core.storage.text import as_text, one_line
 
 IMAGE_SUFFIXES = frozenset("bmp jpeg jpg png tif tiff webp".split())
 
@@ -54,37 +56,38 @@ def open_labelled(address: str) -> Labelled:
     Raises:
         ManifestError: Nothing usable is there, or it has no labels.
     """
-    fs, path = storage.filesystem(address)
+    at = Address.parse(address)
+    fs, path = at.fs, at.path
     try:
         kind = fs.get_file_info(path).type
         if kind == pafs.FileType.NotFound:
-            raise ManifestError(f"Nothing is at {storage.as_text(address)!r}")
+            raise ManifestError(f"Nothing is at {as_text(address)!r}")
         if kind == pafs.FileType.Directory:
-            return _open_folder(address, fs, path)
+            return _open_folder(at)
         suffix = posixpath.splitext(path)[1][1:].lower()
         if suffix not in MANIFEST_SUFFIXES:
-            raise ManifestError(f"{storage.as_text(address)!r} has no labels. {_MAKE_MANIFEST}")
+            raise ManifestError(f"{as_text(address)!r} has no labels. {_MAKE_MANIFEST}")
         if suffix == "parquet" and "uri" not in pq.read_schema(path, filesystem=fs).names:
             return _open_tables(fs, [path])
     except (OSError, pa.ArrowException) as error:
-        raise ManifestError(f"{address!r} cannot be read: {storage.one_line(error)}") from error
+        raise ManifestError(f"{address!r} cannot be read: {one_line(error)}") from error
     return _open_manifest(address)
 
 
-def _open_folder(address: str, fs: pafs.FileSystem, path: str) -> Labelled:
-    faces = parquet_files(fs, posixpath.join(path, "faces"))
+def _open_folder(folder: Address) -> Labelled:
+    faces = parquet_files(folder / "faces")
     if faces:
-        return _open_tables(fs, faces, **_made_with(address))
-    tables = parquet_files(fs, path)
+        return _open_tables(folder.fs, faces, **_made_with(folder))
+    tables = parquet_files(folder)
     if not tables:
-        raise ManifestError(f"{storage.as_text(address)!r} holds no table of faces. {_MAKE_MANIFEST}")
-    return _open_tables(fs, tables)
+        raise ManifestError(f"{str(folder)!r} holds no table of faces. {_MAKE_MANIFEST}")
+    return _open_tables(folder.fs, tables)
 
 
-def _made_with(folder: str) -> dict[str, Any]:
+def _made_with(folder: Address) -> dict[str, Any]:
     """Return the margin and sampling that `run.json` of a folder of faces names."""
     try:
-        configuration = json.loads(storage.read_bytes(storage.join(folder, "run.json")))["configuration"]
+        configuration = json.loads(read_bytes(folder / "run.json"))["configuration"]
         return {"margin": float(configuration["margin"]), "sampling": str(configuration["sampling"])}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
@@ -123,6 +126,6 @@ def read_images(manifest: pa.Table) -> pa.Table:
 
 def _read_image(uri: str) -> bytes:
     try:
-        return storage.read_bytes(uri)
+        return read_bytes(Address.parse(uri))
     except (OSError, DfdError):
         return b""

@@ -31,8 +31,8 @@ from tensorflow.python.eager import context
 from dfd_core.errors import ModelError, RequestError
 from dfd_core.model.build import build_classifier
 from dfd_core.model.card import MODEL_FILENAME, ModelCard
+from dfd_core.model.fetch import local_model
 from dfd_core.model.preprocess import to_model_input
-from dfd_core.storage import address as storage
 from dfd_core.training.settings import HISTORY_FILENAME, LOGS_FOLDER, TrainingSettings
 
 _STATE_FILENAME = "state.json"
@@ -148,7 +148,7 @@ def build_network(settings: TrainingSettings) -> Any:
     model = build_classifier(
         settings.backbone,
         input_size=settings.input_size,
-        weights=None if settings.weights == "none" else storage.local_copy(settings.weights),
+        weights=None if settings.weights == "none" else local_model(settings.weights),
         seed=settings.seed,
     )
     model.layers[-1].dtype_policy = "float32"  # a softmax in half precision has no small probabilities

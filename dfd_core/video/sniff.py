@@ -6,7 +6,7 @@ import os
 from typing import BinaryIO
 
 from dfd_core.errors import VideoEmptyError, VideoStorageError
-from dfd_core.storage import address as storage
+from dfd_core.storage.reasons import reason_of
 
 HEAD_BYTES = 4096
 """How many of a file's first bytes the functions here need."""
@@ -119,7 +119,7 @@ class VideoFile:
         """
         if isinstance(self._error, Exception):
             is_system = isinstance(self._error, OSError)
-            reason = storage.reason(self._error) if is_system else type(self._error).__name__
+            reason = reason_of(self._error) if is_system else type(self._error).__name__
             raise VideoStorageError(f"The storage failed while the video was read: {reason}") from self._error
         if self._error is not None:
             raise self._error

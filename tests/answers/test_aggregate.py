@@ -13,8 +13,9 @@ from dfd_core.answers.aggregate import finish
 from dfd_core.config import Aggregation
 from dfd_core.errors import OutputError
 from dfd_core.run import worklist
-from dfd_core.run.output_folder import OutputFolder, write_table
+from dfd_core.run.output_folder import OutputFolder
 from dfd_core.schemas import FACES, MANIFEST, SECONDS, SEGMENT_RESULT, VIDEO_PLAN, VIDEOS, to_table
+from dfd_core.storage.tables import read_table, write_table
 
 THRESHOLD = 0.6
 
@@ -73,7 +74,7 @@ def result_row(key, position, scores, *, num_frames=None, error=None):
 
 
 def make(tmp_path, plans, results, *, own=None):
-    out = OutputFolder(str(tmp_path))
+    out = OutputFolder.at(str(tmp_path))
     keys = list(dict.fromkeys(row["plan_key"] for row in plans))
     rows = [
         {"manifest_row": i, "video_id": f"v/{key}", "uri": f"/videos/{key}", "plan_key": key, "size_bytes": 1, "modified_ns": 1}
@@ -83,18 +84,18 @@ def make(tmp_path, plans, results, *, own=None):
     for name, values in (own or {}).items():
         manifest = manifest.append_column(name, values)
     write_table(out.manifest, manifest)
-    write_table(f"{out.plans}/a-0.parquet", to_table(plans, VIDEO_PLAN))
-    write_table(f"{out.checkpoint('plan')}/a.parquet", pa.table({"plan_key": keys}))
+    write_table(out.plan_log.data / "a-0.parquet", to_table(plans, VIDEO_PLAN))
+    write_table(out.plan_log.checkpoint / "a.parquet", pa.table({"plan_key": keys}))
     for position, row in enumerate(results):
         table = to_table([row], SEGMENT_RESULT)
-        write_table(f"{out.results}/{position}-0.parquet", table)
-        write_table(f"{out.checkpoint('segments')}/{position}.parquet", table.select(["segment_id"]))
+        write_table(out.segment_log.data / f"{position}-0.parquet", table)
+        write_table(out.segment_log.checkpoint / f"{position}.parquet", table.select(["segment_id"]))
     worklist.list_segments(out, num_cpus=2)
     return out
 
 
 def read(folder):
-    return pq.read_table(folder).to_pylist()
+    return pq.read_table(folder.path).to_pylist()
 
 
 def finished(out, aggregation="mean"):
@@ -217,7 +218,7 @@ def test_the_manifests_own_columns_are_carried_unchanged(tmp_path):
     }
     out = make(tmp_path, [plan_row("a", 0, error="empty"), plan_row("b", 0, error="empty")], [], own=own)
     finished(out)
-    table = pq.read_table(out.videos)
+    table = read_table(out.videos)
     assert table.schema.names == [*VIDEOS.names, *own]
     for name, values in own.items():
         assert table.schema.field(name).type == values.type
@@ -227,7 +228,7 @@ def test_the_manifests_own_columns_are_carried_unchanged(tmp_path):
 def test_an_archive_without_a_face_has_tables_of_the_same_schema(tmp_path):
     out = make(tmp_path, [plan_row("a", 1)], [result_row("a", 0, {}, num_frames=2)])
     finished(out)
-    assert pq.read_table(out.faces).schema.equals(FACES)
+    assert read_table(out.faces).schema.equals(FACES)
     assert pq.read_schema(f"{out.videos}/part-00000.parquet").field("p_fake").type == pa.float32()
 
 
@@ -255,7 +256,7 @@ def test_of_a_segment_that_was_committed_with_an_error_and_without_the_good_row_
 
 def test_plans_whose_segments_were_never_listed_are_not_made_into_tables(tmp_path):
     out = make(tmp_path, [plan_row("a", 1), plan_row("b", 2)], [])
-    shutil.rmtree(out.segment_list)
+    shutil.rmtree(out.segment_list.path)
     with pytest.raises(OutputError, match="3 segments are not done"):
         finished(out)
 
@@ -263,7 +264,7 @@ def test_plans_whose_segments_were_never_listed_are_not_made_into_tables(tmp_pat
 def test_a_data_file_without_its_commit_does_not_count(tmp_path):
     out = make(tmp_path, [plan_row("a", 1)], [result_row("a", 0, {0: [0.5]})])
     orphan = to_table([result_row("a", 0, {0: [0.9], 26: [0.9]})], SEGMENT_RESULT)
-    write_table(f"{out.results}/orphan-0.parquet", orphan)
+    write_table(out.segment_log.data / "orphan-0.parquet", orphan)
     finished(out)
     assert [row["p_fake"] for row in read(out.videos)] == [0.5]
 
@@ -280,20 +281,20 @@ def test_finishing_twice_gives_the_same_bytes(tmp_path):
     results = [result_row("a", part, {part * 100 + f: [f / 97] for f in range(40)}) for part in range(3)]
     out = make(tmp_path, [plan_row("a", 3)], results)
     finished(out)
-    before = (pq.read_table(out.videos), pq.read_table(out.faces))
+    before = (read_table(out.videos), read_table(out.faces))
     finished(out)
-    assert before[0].equals(pq.read_table(out.videos))
-    assert before[1].equals(pq.read_table(out.faces))
+    assert before[0].equals(read_table(out.videos))
+    assert before[1].equals(read_table(out.faces))
 
 
 def test_a_log_of_before_convert_was_measured_is_finished_all_the_same(tmp_path):
     out = make(tmp_path, [plan_row("a", 2)], [result_row("a", part, {part: [0.5]}) for part in (0, 1)])
-    plans = pq.read_table(f"{out.plans}/a-0.parquet").drop_columns(["probe_cpu_s"])
-    write_table(f"{out.plans}/a-0.parquet", plans)
-    old = pq.read_table(f"{out.results}/0-0.parquet")
+    plans = read_table(out.plan_log.data / "a-0.parquet").drop_columns(["probe_cpu_s"])
+    write_table(out.plan_log.data / "a-0.parquet", plans)
+    old = read_table(out.segment_log.data / "0-0.parquet")
     seconds = [dict.fromkeys(("seek_s", "decode_s", "detect_s", "crop_s"), 1.0)]
     old = old.set_column(6, "extract_seconds", pa.array(seconds)).drop_columns(["extract_cpu_seconds"])
-    write_table(f"{out.results}/0-0.parquet", old.append_column("extract_cpu_s", pa.array([4.0])))
+    write_table(out.segment_log.data / "0-0.parquet", old.append_column("extract_cpu_s", pa.array([4.0])))
     counts = finished(out)
     assert counts.videos["scored"] == 1
     assert (counts.stage_s["decode"], counts.stage_s["convert"]) == (3.0, 3.0)

@@ -17,11 +17,12 @@ from dfd_core.answers.face_folder import (
 from dfd_core.errors import ManifestError, OutputError
 from dfd_core.faces.images import decode, encode
 from dfd_core.run import worklist
-from dfd_core.run.output_folder import OutputFolder, write_table
+from dfd_core.run.output_folder import OutputFolder
 from dfd_core.run.run_record import RunRecord
 from dfd_core.schemas import FACE_IMAGES, FACE_VIDEOS, MANIFEST, SEGMENT_PICTURES, VIDEO_PLAN, to_table
 from dfd_core.sources.pictures.face_folder import JOB
 from dfd_core.sources.pictures.read import read_pictures
+from dfd_core.storage.tables import write_table
 from tests.answers.test_aggregate import plan_row, result_row
 from tests.labelled_pictures import picture
 
@@ -56,7 +57,7 @@ def segment(key, position, image_format, frames, *, error=None):
 
 def folder_of(tmp_path, videos, segments, *, image_format="png", error=None, **own):
     """A folder as jobs/extract_faces.py leaves it before its last step, with a data file that was never committed."""
-    out = OutputFolder(str(tmp_path))
+    out = OutputFolder.at(str(tmp_path))
     keys = [f"k{n}" for n in range(len(videos))]
     table = {
         "manifest_row": range(len(videos)),
@@ -73,16 +74,16 @@ def folder_of(tmp_path, videos, segments, *, image_format="png", error=None, **o
     plans = [
         plan_row(key, len(parts), (error or {}).get(key)) for key, parts in zip(keys, segments, strict=True)
     ]
-    write_table(f"{out.plans}/a-0.parquet", to_table(plans, VIDEO_PLAN))
-    write_table(f"{out.checkpoint('plan')}/a.parquet", pa.table({"plan_key": keys}))
+    write_table(out.plan_log.data / "a-0.parquet", to_table(plans, VIDEO_PLAN))
+    write_table(out.plan_log.checkpoint / "a.parquet", pa.table({"plan_key": keys}))
     for key, parts in zip(keys, segments, strict=True):
         for position, (frames, fault) in enumerate(parts):
             row = to_table([segment(key, position, image_format, frames, error=fault)], SEGMENT_PICTURES)
             for commit in ("a", "b"):  # a second worker did the same
-                write_table(f"{out.results}/{key}{position}{commit}-0.parquet", row)
-                committed = f"{out.checkpoint('segments')}/{key}{position}{commit}.parquet"
+                write_table(out.segment_log.data / f"{key}{position}{commit}-0.parquet", row)
+                committed = out.segment_log.checkpoint / f"{key}{position}{commit}.parquet"
                 write_table(committed, row.select(["segment_id"]))
-            write_table(f"{out.results}/lost{key}{position}-0.parquet", row)
+            write_table(out.segment_log.data / f"lost{key}{position}-0.parquet", row)
     worklist.list_segments(out, num_cpus=2)
     return out
 
@@ -101,7 +102,7 @@ def test_every_face_is_in_the_table_once_with_the_manifests_columns(tmp_path):
     assert (counts.num_faces, counts.error_kinds) == (5, {"damaged": 1, "empty": 1})
     assert "infer" not in counts.stage_s
     own = [pa.field("label", pa.string()), pa.field("group", pa.string())]
-    faces, videos = pq.read_table(out.faces), pq.read_table(out.videos)
+    faces, videos = pq.read_table(out.faces.path), pq.read_table(out.videos.path)
     assert faces.schema.equals(pa.schema([*FACE_IMAGES, *own]))
     assert videos.schema.equals(pa.schema([*FACE_VIDEOS, *own]))
     found = sorted(
@@ -125,15 +126,15 @@ def test_of_two_results_of_a_segment_the_table_and_who_scores_it_have_the_one_th
     late = segment("k0", 0, "png", {}, error="timeout") | {"extracted_at": -1.0}
     for name in ("0", "z"):  # before and after the others in the log
         table = to_table([late], SEGMENT_PICTURES)
-        write_table(f"{out.results}/{name}-0.parquet", table)
-        write_table(f"{out.checkpoint('segments')}/{name}.parquet", table.select(["segment_id"]))
+        write_table(out.segment_log.data / f"{name}-0.parquet", table)
+        write_table(out.segment_log.checkpoint / f"{name}.parquet", table.select(["segment_id"]))
     finish_faces(out)
-    assert pq.read_table(out.videos).column("status").to_pylist() == ["extracted"]
-    assert pq.read_table(out.faces).num_rows == 1
+    assert pq.read_table(out.videos.path).column("status").to_pylist() == ["extracted"]
+    assert pq.read_table(out.faces.path).num_rows == 1
     refused = to_table([plan_row("k0", 0, "timeout")], VIDEO_PLAN)
     for name in ("0", "z"):
-        write_table(f"{out.plans}/{name}-0.parquet", refused)
-        write_table(f"{out.checkpoint('plan')}/{name}.parquet", refused.select(["plan_key"]))
+        write_table(out.plan_log.data / f"{name}-0.parquet", refused)
+        write_table(out.plan_log.checkpoint / f"{name}.parquet", refused.select(["plan_key"]))
     made_with = {"job": JOB, "margin": 0.0, "image_format": "png", "sampling": "interval:1"}
     RunRecord.new(made_with, None).write(out)
     source = read_pictures(str(tmp_path))
@@ -144,13 +145,13 @@ def test_of_two_results_of_a_segment_the_table_and_who_scores_it_have_the_one_th
 def test_a_folder_without_a_face_has_its_tables(tmp_path):
     out = folder_of(tmp_path, ["a.mp4"], [[({}, None)]])
     finish_faces(out)
-    assert pq.read_table(out.faces).schema.equals(FACE_IMAGES)
-    assert pq.read_table(out.faces).num_rows == 0
+    assert pq.read_table(out.faces.path).schema.equals(FACE_IMAGES)
+    assert pq.read_table(out.faces.path).num_rows == 0
 
 
 def test_an_unfinished_folder_is_not_made_into_tables(tmp_path):
     out = folder_of(tmp_path, ["a.mp4"], [[({0: 1}, None)]])
-    for file in Path(out.checkpoint("segments")).iterdir():
+    for file in Path(out.segment_log.checkpoint.path).iterdir():
         file.unlink()
     with pytest.raises(OutputError, match="1 segments are not done"):
         finish_faces(out)

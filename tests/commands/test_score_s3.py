@@ -10,7 +10,8 @@ import time
 import pyarrow.dataset as ds
 import pytest
 
-from dfd_core.storage import address as storage
+from dfd_core.storage.address import Address
+from dfd_core.storage.files import exists, read_bytes
 from tests.commands.test_score import MODEL, ROOT, faces_of, record_of, score, videos_of
 from tests.s3_server import EXPIRED, INTERNAL_ERROR, dropped, environment_of
 
@@ -49,8 +50,8 @@ def local_run(clip_folder, bundle, tmp_path_factory):
 
 
 def remote_rows(uri, table):
-    fs, path = storage.filesystem(storage.join(uri, table))
-    return ds.dataset(path, filesystem=fs, format="parquet").to_table().to_pylist()
+    found = Address.parse(uri) / table
+    return ds.dataset(found.path, filesystem=found.fs, format="parquet").to_table().to_pylist()
 
 
 def without_address(rows):
@@ -77,7 +78,7 @@ def troubled_run(server):
         server.faulty(dropped, path="/clips/", times=2) as cut,
     ):
         first = started(*arguments, "--precision", "float32")
-        while not storage.exists("s3://archive/scores/run.json") and first.poll() is None:
+        while not exists(Address.parse("s3://archive/scores/run.json")) and first.poll() is None:
             time.sleep(0.2)
         second = started(*arguments, "--precision", "float32")
         refused = second.communicate(timeout=200)
@@ -114,14 +115,14 @@ def test_retrying_gives_the_tables_of_the_local_run(server, troubled_run, local_
     )
     assert remote_rows("s3://archive/scores", "faces") == faces_of(local_run)
     assert len(remote_rows("s3://archive/scores", "faces")) > 5
-    assert not storage.exists("s3://archive/scores/.lock")
+    assert not exists(Address.parse("s3://archive/scores/.lock"))
 
 
 def test_no_secret_is_in_what_a_run_says_or_leaves(server, troubled_run):
     stdout, stderr, _, refused = troubled_run
     secrets = [value for name, value in server.environment().items() if "KEY" in name]
     assert len(secrets) == 2
-    kept = [storage.read_bytes("s3://archive/scores/run.json").decode()]
+    kept = [read_bytes(Address.parse("s3://archive/scores/run.json")).decode()]
     kept += [str(remote_rows("s3://archive/scores", table)) for table in ("videos", "faces", "plan/videos")]
     for text in (stdout, stderr, refused, *kept):
         assert not any(secret in text for secret in secrets)

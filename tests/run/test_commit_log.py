@@ -4,7 +4,9 @@ import pytest
 
 from dfd_core.errors import OutputError
 from dfd_core.run import commit_log
-from dfd_core.run.output_folder import write_table
+from dfd_core.run.commit_log import CommitLog
+from dfd_core.storage.address import Address
+from dfd_core.storage.tables import write_table
 
 
 @pytest.fixture
@@ -13,23 +15,32 @@ def log(tmp_path):
     checkpoint, data = tmp_path / "checkpoint", tmp_path / "data"
     for block in range(3):
         ids = pa.table({"segment_id": [f"s{block}-{row}" for row in range(2)]})
-        write_table(str(checkpoint / f"run_{block}.parquet"), ids)
-        write_table(str(data / f"run_{block}-0.parquet"), ids.append_column("value", pa.array([1, 2])))
+        write_table(Address.parse(str(checkpoint / f"run_{block}.parquet")), ids)
+        write_table(
+            Address.parse(str(data / f"run_{block}-0.parquet")), ids.append_column("value", pa.array([1, 2]))
+        )
     return checkpoint, data
 
 
+SCHEMA = pa.schema([("segment_id", pa.string()), ("value", pa.int64())])
+
+
+def log_of(checkpoint, data):
+    return CommitLog(Address.parse(str(data)), Address.parse(str(checkpoint)), SCHEMA)
+
+
 def refuse(log):
-    commit_log.refuse_damage(str(log[0]), str(log[1]), "segment_id")
+    log_of(*log).refuse_damage()
 
 
 def test_a_whole_log_is_believed(log):
     refuse(log)
-    assert len(commit_log.committed(str(log[0]), "segment_id")) == 6
+    assert len(log_of(*log).committed()) == 6
 
 
 def test_a_log_that_never_was_is_empty_and_whole(tmp_path):
-    assert len(commit_log.committed(str(tmp_path / "no"), "segment_id")) == 0
-    commit_log.refuse_damage(str(tmp_path / "no"), str(tmp_path / "neither"), "segment_id")
+    assert len(log_of(tmp_path / "no", tmp_path / "neither").committed()) == 0
+    log_of(tmp_path / "no", tmp_path / "neither").refuse_damage()
 
 
 def test_a_deleted_data_file_is_damage(log):
@@ -46,38 +57,39 @@ def test_a_data_file_that_cannot_be_read_is_damage(log, content):
 
 
 def test_an_interrupted_write_is_no_damage(log):
-    write_table(str(log[0] / "run_3.pending.parquet"), pa.table({"segment_id": ["s3-0"]}))
+    write_table(Address.parse(str(log[0] / "run_3.pending.parquet")), pa.table({"segment_id": ["s3-0"]}))
     (log[1] / "run_3-0.parquet").write_bytes(b"PAR1 half")
     refuse(log)
-    assert len(commit_log.committed(str(log[0]), "segment_id")) == 6
+    assert len(log_of(*log).committed()) == 6
 
 
 def test_what_ended_within_a_commit_is_cleared_away(log):
     ids = pa.table({"segment_id": ["s1-0", "s1-1"]})
-    write_table(str(log[0] / "run_1.pending.parquet"), ids)  # committed, and not yet renamed away
-    write_table(str(log[0] / "run_3.pending.parquet"), ids)  # never committed
-    write_table(str(log[1] / "run_3-0.parquet"), ids)
-    commit_log.settle(str(log[0]), str(log[1]))
+    write_table(
+        Address.parse(str(log[0] / "run_1.pending.parquet")), ids
+    )  # committed, and not yet renamed away
+    write_table(Address.parse(str(log[0] / "run_3.pending.parquet")), ids)  # never committed
+    write_table(Address.parse(str(log[1] / "run_3-0.parquet")), ids)
+    log_of(*log).settle()
     assert sorted(path.name for path in log[0].iterdir()) == [f"run_{n}.parquet" for n in range(3)]
     assert sorted(path.name for path in log[1].iterdir()) == [f"run_{n}-0.parquet" for n in range(3)]
     refuse(log)
 
 
-SCHEMA = pa.schema([("segment_id", pa.string()), ("value", pa.int64())])
-
-
 def rows_of(log):
-    table = commit_log.rows(str(log[0]), str(log[1]), SCHEMA).to_table().sort_by("segment_id")
+    table = log_of(*log).rows().to_table().sort_by("segment_id")
     return table.to_pylist()
 
 
 def compact(log, most_files):
-    return commit_log.compact(str(log[0]), str(log[1]), SCHEMA, most_files=most_files)
+    return log_of(*log).compact(most_files=most_files)
 
 
 def test_many_files_become_few_with_the_same_rows(log):
     ids = pa.table({"segment_id": ["stray"], "value": [9]})
-    write_table(str(log[1] / "run_7-0.parquet"), ids)  # never committed: stays what it is, and out
+    write_table(
+        Address.parse(str(log[1] / "run_7-0.parquet")), ids
+    )  # never committed: stays what it is, and out
     before = rows_of(log)
     assert len(before) == 6
     assert compact(log, 3) == 0
@@ -86,8 +98,8 @@ def test_many_files_become_few_with_the_same_rows(log):
     assert len(list(log[0].iterdir())) == 1
     assert len(list(log[1].iterdir())) == 2
     refuse(log)
-    write_table(str(log[0] / "run_8.parquet"), ids.select([0]))
-    write_table(str(log[1] / "run_8-0.parquet"), ids)
+    write_table(Address.parse(str(log[0] / "run_8.parquet")), ids.select([0]))
+    write_table(Address.parse(str(log[1] / "run_8-0.parquet")), ids)
     assert compact(log, 1) == 2
     assert len(rows_of(log)) == 7
     refuse(log)
@@ -130,7 +142,7 @@ def test_a_merge_that_is_cut_off_at_any_step_loses_nothing(log, monkeypatch, ste
     unique = {row["segment_id"]: row for row in rows_of(log)}
     assert sorted(unique) == [row["segment_id"] for row in before]
     refuse(log)
-    commit_log.settle(str(log[0]), str(log[1]))
+    log_of(*log).settle()
     compact(log, 0)
     assert {row["segment_id"]: row for row in rows_of(log)} == unique
     refuse(log)

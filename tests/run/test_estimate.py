@@ -7,8 +7,9 @@ import pytest
 
 from dfd_core.run import estimate
 from dfd_core.run.estimate import Prediction, Quantity, SegmentCost, Stratum
-from dfd_core.run.output_folder import OutputFolder, replace_table, write_table
+from dfd_core.run.output_folder import OutputFolder
 from dfd_core.schemas import MANIFEST, SECONDS, SEGMENT, SEGMENT_RESULT, VIDEO_PLAN, to_table
+from dfd_core.storage.tables import replace_table, write_table
 
 NO_SEGMENTS = SEGMENT.empty_table()
 
@@ -67,7 +68,7 @@ def test_without_a_face_there_is_no_balance():
 
 def planned_folder(tmp_path, videos):
     """Return an output folder whose plan holds `videos`: (width, height, duration_s)."""
-    out = OutputFolder(str(tmp_path))
+    out = OutputFolder.at(str(tmp_path))
     keys = [f"key{number}" for number in range(len(videos))]
     rows = [
         {
@@ -87,11 +88,10 @@ def planned_folder(tmp_path, videos):
         for key, (width, height, duration_s) in zip(keys, videos, strict=True)
     ]  # fmt: skip
     for folder, name, table in (
-        (out.plans, "a-0", to_table(plans, VIDEO_PLAN)),
-        (out.checkpoint("plan"), "a", pa.table({"plan_key": keys})),
+        (out.plan_log.data, "a-0", to_table(plans, VIDEO_PLAN)),
+        (out.plan_log.checkpoint, "a", pa.table({"plan_key": keys})),
     ):
-        (tmp_path / folder).mkdir(parents=True)
-        pq.write_table(table, f"{folder}/{name}.parquet")
+        write_table(folder / f"{name}.parquet", table)
     segments = [
         {
             "segment_id": f"{key}-00000",
@@ -114,7 +114,7 @@ def test_strata_part_sizes_and_lengths_and_cover_all_that_is_open(tmp_path):
     out = planned_folder(tmp_path, videos)
     committed = pa.table({"segment_id": ["key0-00000", "key30-00000"]})
     (tmp_path / "checkpoint" / "segments").mkdir(parents=True)
-    pq.write_table(committed, out.checkpoint("segments") + "/done.parquet")
+    pq.write_table(committed, (out.segment_log.checkpoint / "done.parquet").path)
     strata = estimate.strata_of(out, most_each=8)
     assert [(stratum.num_segments, stratum.footage_s) for stratum in strata] == [
         (5, 2500.0),

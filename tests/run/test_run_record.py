@@ -6,7 +6,8 @@ from dfd_core.errors import OutputError
 from dfd_core.run.estimate import compared
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.run.run_record import RunRecord
-from dfd_core.storage import address as storage
+from dfd_core.storage.address import Address
+from dfd_core.storage.files import PART_SUFFIX, write_bytes
 
 CONFIGURATION = {"model_id": "m@1", "limits": {"memory_mb": 4000}}
 
@@ -32,7 +33,7 @@ def test_only_attempts_that_came_to_their_end_have_derived_the_tables(record):
 
 def test_what_is_written_is_json_whatever_was_measured(record, tmp_path):
     record.values["throughput"] = {"a": float("nan"), "b": [float("inf"), 1.5], "c": {"d": -float("inf")}}
-    record.write(OutputFolder(str(tmp_path)))
+    record.write(OutputFolder.at(str(tmp_path)))
     refuse = lambda name: pytest.fail(f"{name} is no JSON")  # noqa: E731
     found = json.loads((tmp_path / "run.json").read_text(), parse_constant=refuse)
     assert found["throughput"] == {"a": None, "b": [None, 1.5], "c": {"d": None}}
@@ -49,16 +50,16 @@ def test_a_prediction_of_nothing_has_no_share():
 
 
 def test_a_folder_of_a_run_that_was_killed_at_its_first_record_is_taken(tmp_path):
-    (tmp_path / f"run.json.123{storage.PART_SUFFIX}").write_text("{")
+    (tmp_path / f"run.json.123{PART_SUFFIX}").write_text("{")
     (tmp_path / ".lock").touch()
-    OutputFolder(str(tmp_path)).refuse_foreign()
+    OutputFolder.at(str(tmp_path)).refuse_foreign()
     (tmp_path / "thesis.docx").touch()
     with pytest.raises(OutputError, match=r"holds no run.json: .lock, thesis.docx"):
-        OutputFolder(str(tmp_path)).refuse_foreign()
+        OutputFolder.at(str(tmp_path)).refuse_foreign()
 
 
 def test_what_cannot_be_written_leaves_nothing_beside(tmp_path):
     (tmp_path / "run.json").mkdir()  # which no file can take the place of
     with pytest.raises(OSError):
-        storage.write_bytes(str(tmp_path / "run.json"), b"{}")
+        write_bytes(Address.parse(str(tmp_path / "run.json")), b"{}")
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]

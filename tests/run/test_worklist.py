@@ -3,14 +3,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from dfd_core.run import worklist
-from dfd_core.run.output_folder import OutputFolder, write_table
+from dfd_core.run.output_folder import OutputFolder
 from dfd_core.schemas import MANIFEST, SEGMENT, VIDEO_PLAN, VIDEOS, to_table
+from dfd_core.storage.tables import write_table
 from tests.answers.test_aggregate import plan_row
 
 
 @pytest.fixture
 def out(tmp_path):
-    return OutputFolder(str(tmp_path))
+    return OutputFolder.at(str(tmp_path))
 
 
 def write_manifest(out, keys):
@@ -29,14 +30,15 @@ def write_manifest(out, keys):
 
 
 def commit(out, stage, column, ids):
-    write_table(f"{out.checkpoint(stage)}/{len(ids)}.parquet", pa.table({column: pa.array(ids, pa.string())}))
+    log = {"plan": out.plan_log, "segments": out.segment_log}[stage]
+    write_table(log.checkpoint / f"{len(ids)}.parquet", pa.table({column: pa.array(ids, pa.string())}))
 
 
 def with_durations(out, durations):
     rows = [plan_row(key, 1) | {"duration_s": seconds} for key, seconds in durations.items()]
     write_manifest(out, list(durations))
-    write_table(f"{out.plans}/a-0.parquet", to_table(rows, VIDEO_PLAN))
-    write_table(f"{out.checkpoint('plan')}/a.parquet", pa.table({"plan_key": list(durations)}))
+    write_table(out.plan_log.data / "a-0.parquet", to_table(rows, VIDEO_PLAN))
+    write_table(out.plan_log.checkpoint / "a.parquet", pa.table({"plan_key": list(durations)}))
 
 
 def test_only_videos_without_a_committed_plan_are_to_be_planned(out):
@@ -49,7 +51,7 @@ def test_only_videos_without_a_committed_plan_are_to_be_planned(out):
 def test_the_list_has_every_segment_once_and_the_long_ones_are_dealt_out(out):
     with_durations(out, {f"k{n:03d}": float(n + 1) for n in range(64)})
     work = worklist.list_segments(out, num_cpus=2)
-    listed = pq.read_table(out.segment_list)
+    listed = pq.read_table(out.segment_list.path)
     assert listed.schema.equals(SEGMENT)
     assert work.block_rows == 4
     keys = listed.column("plan_key").to_pylist()
@@ -85,8 +87,8 @@ def test_blocks_are_small_enough_to_share_and_to_lose(out, segments, cpus, durat
 def test_what_is_done_is_counted_by_segment_and_by_video(out):
     rows = [plan_row("a", 3), plan_row("b", 1), plan_row("c", 0, error="empty"), plan_row("d", 1)]
     write_manifest(out, ["a", "b", "c", "d"])
-    write_table(f"{out.plans}/a-0.parquet", to_table(rows, VIDEO_PLAN))
-    write_table(f"{out.checkpoint('plan')}/a.parquet", pa.table({"plan_key": ["a", "b", "c", "d"]}))
+    write_table(out.plan_log.data / "a-0.parquet", to_table(rows, VIDEO_PLAN))
+    write_table(out.plan_log.checkpoint / "a.parquet", pa.table({"plan_key": ["a", "b", "c", "d"]}))
     commit(out, "segments", "segment_id", ["a-00000", "b-00000"])
     work = worklist.list_segments(out, num_cpus=2)
     assert (work.num_videos, work.num_unopened, work.num_segments, work.num_committed, work.num_open) == (
@@ -98,10 +100,10 @@ def test_what_is_done_is_counted_by_segment_and_by_video(out):
     )
     assert work.done_videos == 2
     assert work.open_segments == {"a": 2}
-    listed = pq.read_table(work.address)
+    listed = pq.read_table(work.address.path)
     assert listed.schema.equals(SEGMENT)
     assert sorted(listed.column("segment_id").to_pylist()) == ["a-00001", "a-00002", "d-00000"]
-    assert pq.read_table(out.segment_list).num_rows == 5
+    assert pq.read_table(out.segment_list.path).num_rows == 5
 
 
 def test_trying_again_gives_new_keys_to_the_named_kinds_only_and_remembers_them(out):
@@ -110,9 +112,9 @@ def test_trying_again_gives_new_keys_to_the_named_kinds_only_and_remembers_them(
         | {"video_id": f"v/{key}", "uri": key, "status": "failed", "model_id": "m", "error_kind": kind}
         for key, kind in (("a", "timeout"), ("b", "damaged"), ("c", None))
     ]
-    write_table(f"{out.videos}/a.parquet", to_table(rows, VIDEOS))
+    write_table(out.videos / "a.parquet", to_table(rows, VIDEOS))
     write_manifest(out, ["a", "b", "c"])
-    manifest = pq.read_table(out.manifest)
+    manifest = pq.read_table(out.manifest.path)
 
     def keys(*kinds, derivation=1):
         table = worklist.with_attempts(out, manifest, retry_kinds=frozenset(kinds), derivation=derivation)
@@ -129,5 +131,7 @@ def test_trying_again_gives_new_keys_to_the_named_kinds_only_and_remembers_them(
 def test_attempts_of_before_derivations_were_counted_are_kept(out):
     write_table(out.attempts, pa.table({"video_id": ["v/a"], "attempt": pa.array([3], pa.int32())}))
     write_manifest(out, ["a"])
-    table = worklist.with_attempts(out, pq.read_table(out.manifest), retry_kinds=frozenset(), derivation=1)
+    table = worklist.with_attempts(
+        out, pq.read_table(out.manifest.path), retry_kinds=frozenset(), derivation=1
+    )
     assert table.column("plan_key").to_pylist() == ["a.3"]

@@ -7,7 +7,6 @@ import pytest
 
 from dfd_core.errors import ManifestError
 from dfd_core.faces.images import decode, resized
-from dfd_core.run import commit_log
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.run.run_record import RunRecord
 from dfd_core.schemas import MANIFEST, VIDEO_PLAN, check
@@ -60,12 +59,12 @@ def test_a_folder_of_tables_is_one_source_and_a_long_video_several_runs(tmp_path
 
 
 def test_a_folder_of_faces_named_relatively_is_found_by_workers_in_other_folders(tmp_path, monkeypatch):
-    out = OutputFolder(str(tmp_path / "faces"))
+    out = OutputFolder.at(str(tmp_path / "faces"))
     table = read_pictures(write(tmp_path / "faces.parquet", labelled_rows(1, faces_per_video=1)))
     list_runs(table, tmp_path / "faces")
     key = table.table.column("plan_key")[0].as_py()
     segment = pa.table({"segment_id": [f"{key}-00000"], "plan_key": [key], "num_frames": [1]})
-    commit_log.append(out.checkpoint("segments"), out.results, segment)
+    out.segment_log.append(segment)
     made_with = {"margin": 0.0, "image_format": "png", "sampling": "stride"}
     RunRecord.new({"job": JOB, **made_with}, None).write(out)
     monkeypatch.chdir(tmp_path)
@@ -96,11 +95,11 @@ def test_other_keys_for_videos_that_are_tried_again_reach_plans_and_runs(tmp_pat
 
 def test_plans_are_committed_once(tmp_path):
     source = read_pictures(write(tmp_path / "faces.parquet", labelled_rows(3)))
-    out = OutputFolder(str(tmp_path / "out"))
+    out = OutputFolder.at(str(tmp_path / "out"))
     commit_plans(out, source.plans)
     commit_plans(out, source.plans)
-    assert len(commit_log.committed(out.checkpoint("plan"), "plan_key")) == 3
-    commit_log.refuse_damage(out.checkpoint("plan"), out.plans, "plan_key")
+    assert len(out.plan_log.committed()) == 3
+    out.plan_log.refuse_damage()
 
 
 GOOD = {"name": "a", "label": "real", "group": "g", "image": b"x"}

@@ -34,7 +34,7 @@ def test_names_that_are_not_utf8_survive(tmp_path):
         file.write(b"abc")
     source = read_videos(str(tmp_path))
     assert ids(source) == ["caf%E9.mp4"]
-    from dfd_core.storage.address import open_video
+    from dfd_core.video.opening import open_video
 
     with open_video(source.table.column("uri")[0].as_py()) as video:
         assert video.read() == b"abc"

@@ -16,7 +16,7 @@ from dfd_core.stages import plan
 from dfd_core.stages.extract import extract_segment
 from dfd_core.stages.probe import plan_video
 from dfd_core.step_clock import STEPS, StepClock
-from dfd_core.storage import address as storage
+from dfd_core.video.opening import open_video, retried
 from tests.clips import astronaut_frames, write_clip
 from tests.reference import seed_loop
 from tests.video.clips import encode, x264
@@ -182,12 +182,12 @@ class FlakyStorage:
         self.opened += 1
         if self.opened <= self.failures:
             raise VideoStorageError("The storage failed: it is busy")
-        return storage.open_video(uri)
+        return open_video(uri)
 
 
 @pytest.mark.parametrize(("failures", "kind"), [(0, None), (2, None), (99, "storage")])
 def test_a_storage_that_fails_for_a_while_is_asked_again(clip_folder, monkeypatch, failures, kind):
-    monkeypatch.setattr(storage.retried, "__kwdefaults__", {"delays_s": (0.0, 0.0, 0.0)})
+    monkeypatch.setattr(retried, "__kwdefaults__", {"delays_s": (0.0, 0.0, 0.0)})
     flaky = FlakyStorage(failures)
     row = plan_video(
         {"plan_key": "k", "uri": str(clip_folder / "good_a.mp4")}, ExtractConfig(), open_video=flaky

@@ -10,7 +10,7 @@ from fsspec.implementations.local import LocalFileSystem
 from dfd_core.faces.images import decode
 from dfd_core.sources.pictures.read import read_pictures
 from dfd_core.stages.pictures import pictures_of
-from dfd_core.storage import address as storage
+from dfd_core.video.opening import RETRY_DELAYS_S
 from tests.labelled_pictures import rows as labelled_rows
 from tests.picture_tables import crops_of, faces_by_video, list_runs, write
 
@@ -85,7 +85,7 @@ def test_a_table_that_goes_away_is_an_error_of_its_runs(tmp_path):
     began_s = time.monotonic()
     kinds = [pictures["error_kind"] for _, pictures in pictures_of(runs)]
     assert kinds == ["storage"] * 3
-    assert time.monotonic() - began_s < storage.RETRY_DELAYS_S[0]  # it does not come back by asking again
+    assert time.monotonic() - began_s < RETRY_DELAYS_S[0]  # it does not come back by asking again
 
 
 class Unsteady(LocalFileSystem):

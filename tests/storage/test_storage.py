@@ -17,8 +17,13 @@ from dfd_core.errors import (
     VideoMissingError,
     VideoStorageError,
 )
-from dfd_core.storage import address as storage
+from dfd_core.model.fetch import local_model
+from dfd_core.storage.address import Address
+from dfd_core.storage.files import exists, read_bytes, write_bytes
 from dfd_core.storage.remote_lock import RemoteLock
+from dfd_core.storage.text import one_line
+from dfd_core.storage.uri import has_credentials, join_uri, local_path, local_uri
+from dfd_core.video.opening import open_video
 
 
 @pytest.mark.parametrize(
@@ -30,7 +35,7 @@ from dfd_core.storage.remote_lock import RemoteLock
     ],
 )
 def test_joining_keeps_the_scheme_and_the_query(folder, expected):
-    assert storage.join(folder, "videos") == expected
+    assert join_uri(folder, "videos") == expected
 
 
 @pytest.mark.parametrize(
@@ -51,9 +56,9 @@ def test_joining_keeps_the_scheme_and_the_query(folder, expected):
     ],
 )
 def test_an_address_with_credentials_is_recognised_and_refused_without_being_repeated(uri):
-    assert storage.has_credentials(uri)
+    assert has_credentials(uri)
     with pytest.raises(RequestError) as refusal:
-        storage.filesystem(uri)
+        Address.parse(uri)
     assert "bucket" not in str(refusal.value)
 
 
@@ -73,12 +78,12 @@ def test_an_address_with_credentials_is_recognised_and_refused_without_being_rep
     ],
 )
 def test_an_address_without_credentials_is_not_taken_for_one(uri):
-    assert not storage.has_credentials(uri)
+    assert not has_credentials(uri)
 
 
 def test_an_unknown_scheme_is_refused_in_one_line():
     with pytest.raises(RequestError, match="No storage is known"):
-        storage.filesystem("nonsense://x/y")
+        Address.parse("nonsense://x/y")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +94,7 @@ def test_an_unknown_scheme_is_refused_in_one_line():
     ["my clip.mp4", "é.mp4", "100%.mp4", "a[1].mp4", "a#1.mp4", "a%41.mp4", "a@b:c.mp4", "x/y z/a+b&c.mp4"],
 )
 def test_a_remote_name_is_taken_as_it_is_spelled(folder, name):
-    assert storage.filesystem(storage.join(folder, name))[1] == f"bucket/{name}"
+    assert Address.parse(join_uri(folder, name)).path == f"bucket/{name}"
 
 
 @pytest.mark.parametrize(
@@ -105,11 +110,11 @@ def test_a_remote_name_is_taken_as_it_is_spelled(folder, name):
 )
 def test_what_is_no_address_is_refused_in_one_line(uri):
     with pytest.raises(RequestError) as refusal:
-        storage.filesystem(uri)
+        Address.parse(uri)
     assert "\n" not in str(refusal.value)
     assert str(refusal.value).isprintable()
     with pytest.raises(VideoMissingError):
-        storage.open_video(uri)
+        open_video(uri)
 
 
 class _Web(BaseHTTPRequestHandler):
@@ -152,14 +157,14 @@ def web():
 )
 def test_what_a_web_server_refuses_is_told_apart(web, path, error):
     with pytest.raises(error):
-        storage.open_video(f"{web}/{path}")
+        open_video(f"{web}/{path}")
 
 
 @pytest.mark.parametrize(
     ("status", "error"), [(401, PermissionError), (403, PermissionError), (503, OSError)]
 )
 def test_a_web_server_that_refuses_in_the_middle_is_an_os_error(web, status, error):
-    with storage.open_video(f"{web}/200/{status}/a.mp4") as video, pytest.raises(error, match=str(status)):
+    with open_video(f"{web}/200/{status}/a.mp4") as video, pytest.raises(error, match=str(status)):
         video.read(4)
 
 
@@ -168,12 +173,12 @@ def test_a_web_server_that_is_not_there_is_a_failure_of_the_storage():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(VideoStorageError):
-        storage.open_video(f"http://127.0.0.1:{port}/a.mp4")
+        open_video(f"http://127.0.0.1:{port}/a.mp4")
 
 
 def test_nothing_is_at_a_malformed_web_address():
     with pytest.raises(VideoMissingError):
-        storage.open_video("http://[oops/a.mp4")
+        open_video("http://[oops/a.mp4")
 
 
 class CloudError(Exception):
@@ -206,8 +211,8 @@ class _Cloud(MemoryFileSystem):
 @pytest.fixture
 def cloud():
     fsspec.register_implementation("cloud", _Cloud, clobber=True)
-    storage.filesystem("cloud://b/x")[0].create_dir("/b")
-    storage.write_bytes("cloud://b/x", b"content")
+    Address.parse("cloud://b/x").fs.create_dir("/b")
+    write_bytes(Address.parse("cloud://b/x"), b"content")
     yield _Cloud
     _Cloud.error = None
 
@@ -218,32 +223,33 @@ def cloud():
 def test_what_a_clouds_library_raises_is_an_os_error(cloud, status, error):
     cloud.error = CloudError(status)
     with pytest.raises(error) as told:
-        storage.read_bytes("cloud://b/x")
+        read_bytes(Address.parse("cloud://b/x"))
     assert str(told.value) == f"CloudError {status}: status {status}"
     with pytest.raises(error):
-        storage.write_bytes("cloud://b/x", b"new")
+        write_bytes(Address.parse("cloud://b/x"), b"new")
     if status != 404:
         with pytest.raises(error):
-            storage.exists("cloud://b/x")
+            exists(Address.parse("cloud://b/x"))
 
 
 def test_a_file_that_a_library_does_not_find_is_missing_whatever_it_says_of_why(cloud):
     for status in ("gone", 404):
         cloud.error = FileNotFoundError("b/x")
         cloud.error.__cause__ = CloudError(status)
-        assert not storage.exists("cloud://b/x")
+        assert not exists(Address.parse("cloud://b/x"))
         with pytest.raises(FileNotFoundError):
-            storage.read_bytes("cloud://b/x")
+            read_bytes(Address.parse("cloud://b/x"))
 
 
 def test_a_programming_error_in_a_storage_is_not_disguised(cloud):
     cloud.error = TypeError("expected str")
     with pytest.raises(TypeError, match="expected str"):
-        storage.read_bytes("cloud://b/x")
+        read_bytes(Address.parse("cloud://b/x"))
 
 
 def test_an_fsspec_file_system_can_be_sent_to_a_worker(cloud):
-    fs, path = storage.filesystem("cloud://b/x")
+    found = Address.parse("cloud://b/x")
+    fs, path = found.fs, found.path
     sent = pickle.loads(pickle.dumps(fs))
     assert sent == fs
     with sent.open_input_stream(path) as stream:
@@ -252,12 +258,12 @@ def test_an_fsspec_file_system_can_be_sent_to_a_worker(cloud):
 
 def test_a_lock_lives_through_any_error_of_its_storage(cloud):
     lost = threading.Event()
-    with RemoteLock("cloud://b/.lock", on_lost=lost.set, beat_s=0.1) as lock:
+    with RemoteLock(Address.parse("cloud://b/.lock"), on_lost=lost.set, beat_s=0.1) as lock:
         lock.acquire()
         cloud.error = RuntimeError("the session is closed")
         time.sleep(0.5)
         cloud.error = None
-        storage.write_bytes("cloud://b/.lock", b"someone 1\n")
+        write_bytes(Address.parse("cloud://b/.lock"), b"someone 1\n")
         assert lost.wait(5)
 
 
@@ -275,7 +281,7 @@ def test_opening_says_what_is_wrong(tmp_path):
     }
     for name, error in cases.items():
         with pytest.raises(error) as refusal:
-            storage.open_video(f"{tmp_path}/{name}")
+            open_video(f"{tmp_path}/{name}")
         assert str(tmp_path) not in str(refusal.value)
 
 
@@ -285,43 +291,43 @@ def test_a_file_that_may_not_be_read_is_forbidden(tmp_path):
     path.write_bytes(b"x")
     path.chmod(0)
     with pytest.raises(VideoForbiddenError):
-        storage.open_video(str(path))
+        open_video(str(path))
 
 
 def test_a_local_name_that_is_not_text_goes_there_and_back(tmp_path):
     path = os.path.join(str(tmp_path), os.fsdecode(b"caf\xe9 %41.mp4"))
-    uri = storage.local_uri(path)
+    uri = local_uri(path)
     assert uri.startswith("file://")
     assert uri.isascii()
-    assert storage.local_path(uri) == path
+    assert local_path(uri) == path
 
 
 def test_an_ordinary_name_is_its_own_address(tmp_path):
-    assert storage.local_uri(f"{tmp_path}/%41 b?.mp4") == f"{tmp_path}/%41 b?.mp4"
+    assert local_uri(f"{tmp_path}/%41 b?.mp4") == f"{tmp_path}/%41 b?.mp4"
 
 
 def test_a_reader_sees_the_old_or_the_new_content(tmp_path):
     address = str(tmp_path / "run.json")
-    storage.write_bytes(address, b"old")
-    storage.write_bytes(address, b"new")
-    assert storage.read_bytes(address) == b"new"
+    write_bytes(Address.parse(address), b"old")
+    write_bytes(Address.parse(address), b"new")
+    assert read_bytes(Address.parse(address)) == b"new"
     assert os.listdir(tmp_path) == ["run.json"]
 
 
 def test_a_long_message_becomes_one_line():
-    line = storage.one_line("a\n b\t" * 500)
+    line = one_line("a\n b\t" * 500)
     assert "\n" not in line
     assert len(line) == 300
 
 
 def test_a_remote_folder_is_copied_once_for_each_version():
-    fs, _ = storage.filesystem("memory://bundles/a")
+    fs = Address.parse("memory://bundles/a").fs
     fs.create_dir("/bundles/a")
     with fs.open_output_stream("/bundles/a/card.json") as file:
         file.write(b"{}")
-    copy = storage.local_copy("memory://bundles/a")
+    copy = local_model("memory://bundles/a")
     assert os.listdir(copy) == ["card.json"]
-    assert storage.local_copy("memory://bundles/a") == copy
+    assert local_model("memory://bundles/a") == copy
     with fs.open_output_stream("/bundles/a/card.json") as file:
         file.write(b'{"threshold": 0.4}')
-    assert storage.local_copy("memory://bundles/a") != copy
+    assert local_model("memory://bundles/a") != copy

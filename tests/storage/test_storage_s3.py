@@ -24,16 +24,21 @@ from dfd_core.errors import (
     VideoMissingError,
     VideoStorageError,
 )
-from dfd_core.run.output_folder import OutputFolder, dataset, replace_table
+from dfd_core.model.fetch import local_model
+from dfd_core.run.output_folder import OutputFolder
 from dfd_core.sources.layouts.manifest import manifest_of, write_manifest
 from dfd_core.sources.layouts.read import read_tree
 from dfd_core.sources.layouts.scan import scan
 from dfd_core.sources.videos import read_videos
 from dfd_core.stages.extract import extract_segment
 from dfd_core.stages.probe import plan_video
-from dfd_core.storage import address as storage
+from dfd_core.storage.address import Address
+from dfd_core.storage.files import exists, read_bytes, write_bytes
 from dfd_core.storage.range_file import BLOCK_BYTES, RangeFile
 from dfd_core.storage.remote_lock import RemoteLock
+from dfd_core.storage.tables import dataset, replace_table
+from dfd_core.storage.uri import join_uri
+from dfd_core.video.opening import open_video, retried
 from tests.clips import astronaut_frames, write_clip
 from tests.s3_server import DENIED, EXPIRED, INTERNAL_ERROR, dropped, environment_of, slow, stalled
 
@@ -58,22 +63,22 @@ def kinds(requests):
 @pytest.mark.parametrize("form", ["endpoint and region in the address", "in the environment"])
 def test_an_address_names_its_server_or_leaves_that_to_the_environment(server, form):
     uri = server.uri("bytes/five_mb.bin") if "address" in form else "s3://bytes/five_mb.bin"
-    assert storage.read_bytes(uri) == CONTENT
+    assert read_bytes(Address.parse(uri)) == CONTENT
 
 
 def test_an_address_with_a_region_goes_to_its_own_server(server, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    assert storage.exists(server.uri("bytes/five_mb.bin"))
+    assert exists(Address.parse(server.uri("bytes/five_mb.bin")))
 
 
 def test_opening_a_video_is_one_request_and_no_list(server):
     with server.requests() as requests:
-        storage.open_video("s3://bytes/five_mb.bin").close()
+        open_video("s3://bytes/five_mb.bin").close()
     assert kinds(requests) == ["HEAD"]
 
 
 def test_many_small_reads_are_few_requests_by_range(server):
-    file = storage.open_video("s3://bytes/five_mb.bin")
+    file = open_video("s3://bytes/five_mb.bin")
     with server.requests() as requests, file:
         parts = []
         while part := file.read(10_000):
@@ -90,7 +95,7 @@ def test_many_small_reads_are_few_requests_by_range(server):
 
 
 def test_reading_the_end_of_an_object_reads_no_more_than_a_block(server):
-    file = storage.open_video("s3://bytes/five_mb.bin")
+    file = open_video("s3://bytes/five_mb.bin")
     with server.requests() as requests, file:
         file.seek(len(CONTENT) - 10)
         assert file.read(10) == CONTENT[-10:]
@@ -173,7 +178,7 @@ def test_opening_a_long_video_reads_its_ends_only(server, long_video):
 def test_a_storage_that_fails_once_is_asked_again(server, fault):
     with (
         server.faulty(fault, path="five_mb", times=1) as met,
-        storage.open_video("s3://bytes/five_mb.bin") as file,
+        open_video("s3://bytes/five_mb.bin") as file,
     ):
         assert file.read() == CONTENT
     assert met.total() >= 3
@@ -182,7 +187,7 @@ def test_a_storage_that_fails_once_is_asked_again(server, fault):
 def test_a_storage_that_is_silent_for_seconds_is_asked_again(server):
     with (
         server.faulty(stalled, path="five_mb", times=1) as met,
-        storage.open_video("s3://bytes/five_mb.bin") as file,
+        open_video("s3://bytes/five_mb.bin") as file,
     ):
         assert file.read(10) == CONTENT[:10]
     assert met.total() == 2
@@ -213,7 +218,7 @@ def test_a_connection_that_is_dropped_once_in_the_middle_costs_nothing(server, c
 
 
 def test_a_credential_that_expires_in_the_middle_is_a_row_of_the_kind_storage(server, clip, monkeypatch):
-    monkeypatch.setattr(storage.retried, "__kwdefaults__", {"delays_s": (0.01,)})
+    monkeypatch.setattr(retried, "__kwdefaults__", {"delays_s": (0.01,)})
     with server.faulty(EXPIRED):
         row = extract_segment(segment_of(clip), ExtractConfig(), lambda rgb: [])
     assert row["error_kind"] == "storage"
@@ -229,19 +234,19 @@ def test_opening_says_what_is_wrong(server):
     }
     for path, expected in cases.items():
         with pytest.raises(expected):
-            storage.open_video(f"s3://{path}")
+            open_video(f"s3://{path}")
     for fault, expected in ((DENIED, VideoForbiddenError), (EXPIRED, VideoStorageError)):
         with server.faulty(fault, kinds="HEAD"), pytest.raises(expected):
-            storage.open_video("s3://bytes/five_mb.bin")
+            open_video("s3://bytes/five_mb.bin")
 
 
 def test_an_expired_credential_is_told_as_what_it_is(server):
     with server.faulty(EXPIRED, kinds="*"):
         for attempt, error in (
             (lambda: read_videos("s3://bytes"), ManifestError),
-            (lambda: storage.local_copy("s3://bytes/bundle"), ModelError),
-            (lambda: OutputFolder("s3://bytes/out").refuse_foreign(), OutputError),
-            (lambda: OutputFolder("s3://bytes/out").locked(), OutputError),
+            (lambda: local_model("s3://bytes/bundle"), ModelError),
+            (lambda: OutputFolder.at("s3://bytes/out").refuse_foreign(), OutputError),
+            (lambda: OutputFolder.at("s3://bytes/out").locked(), OutputError),
         ):
             with pytest.raises(error, match=r"The provided token has expired \(ExpiredToken\)") as told:
                 attempt()
@@ -252,7 +257,7 @@ def test_a_missing_bucket_is_told_as_what_it_is(server):
     with pytest.raises(ManifestError, match="Nothing is at the source"):
         read_videos("s3://no-such-bucket/archive")
     with pytest.raises(OutputError, match="no-such-bucket"):
-        OutputFolder("s3://no-such-bucket/out").locked()
+        OutputFolder.at("s3://no-such-bucket/out").locked()
 
 
 def test_listing_is_paged_and_asks_nothing_about_single_objects(server):
@@ -268,7 +273,7 @@ def test_listing_is_paged_and_asks_nothing_about_single_objects(server):
 
 
 def test_a_manifest_on_s3_resolves_its_addresses_against_its_folder(server):
-    storage.write_bytes("s3://bytes/list.csv", b"uri,camera\nfive_mb.bin,a\nsub/x.mp4,b\n")
+    write_bytes(Address.parse("s3://bytes/list.csv"), b"uri,camera\nfive_mb.bin,a\nsub/x.mp4,b\n")
     with server.requests() as requests:
         table = read_videos("s3://bytes/list.csv").table
     assert table.column("uri").to_pylist() == ["s3://bytes/five_mb.bin", "s3://bytes/sub/x.mp4"]
@@ -303,19 +308,19 @@ def test_names_that_are_no_plain_uri_are_listed_opened_and_written(server, tmp_p
     table = read_videos(folder).table
     assert table.column("video_id").to_pylist() == read_videos(str(tmp_path)).table["video_id"].to_pylist()
     for uri, name in zip(table["uri"].to_pylist(), table["video_id"].to_pylist(), strict=True):
-        with storage.open_video(uri) as video:
+        with open_video(uri) as video:
             assert video.read().decode() == name
         assert read_videos(uri).table["uri"].to_pylist() == [uri]
-        storage.write_bytes(storage.join(folder, "copies", name), name.encode())
-        assert storage.read_bytes(storage.join(folder, "copies", name)).decode() == name
-    assert read_videos(storage.join(folder, "copies")).table["video_id"] == table["video_id"]
+        write_bytes(Address.parse(join_uri(folder, "copies", name)), name.encode())
+        assert read_bytes(Address.parse(join_uri(folder, "copies", name))).decode() == name
+    assert read_videos(join_uri(folder, "copies")).table["video_id"] == table["video_id"]
 
 
 def test_a_manifest_beside_such_names_resolves_to_them(server):
-    storage.write_bytes("s3://bytes/set 1/a%41#.mp4", b"1")
-    storage.write_bytes("s3://bytes/set 2/b c.mp4", b"2")
+    write_bytes(Address.parse("s3://bytes/set 1/a%41#.mp4"), b"1")
+    write_bytes(Address.parse("s3://bytes/set 2/b c.mp4"), b"2")
     lines = ["uri", "a%41#.mp4", "../set 2/b c.mp4", "s3://bytes/set 1/é.mp4"]
-    storage.write_bytes("s3://bytes/set 1/the list.csv", "\n".join(lines).encode())
+    write_bytes(Address.parse("s3://bytes/set 1/the list.csv"), "\n".join(lines).encode())
     table = read_videos("s3://bytes/set 1/the list.csv").table
     assert table["uri"].to_pylist() == [
         "s3://bytes/set 1/a%41#.mp4",
@@ -324,8 +329,8 @@ def test_a_manifest_beside_such_names_resolves_to_them(server):
     ]
     assert table["video_id"].to_pylist() == ["a%41#.mp4", "../set 2/b c.mp4", "é.mp4"]
     for uri, content in zip(table["uri"].to_pylist(), (b"1", b"2"), strict=False):
-        assert storage.read_bytes(uri) == content
-    storage.write_bytes("s3://bytes/set 1/wrong.csv", b"uri\na.mp4\nb?.mp4\n")
+        assert read_bytes(Address.parse(uri)) == content
+    write_bytes(Address.parse("s3://bytes/set 1/wrong.csv"), b"uri\na.mp4\nb?.mp4\n")
     with pytest.raises(ManifestError, match=r"has a '\?' in its uri.*: row 2"):
         read_videos("s3://bytes/set 1/wrong.csv")
 
@@ -333,8 +338,8 @@ def test_a_manifest_beside_such_names_resolves_to_them(server):
 def test_a_table_is_written_below_such_a_name(server):
     schema = pa.schema([("n", pa.int64())])
     table = pa.table({"n": [1, 2]}, schema=schema)
-    replace_table("s3://bytes/my scores #1 100%/videos", [table], schema)
-    assert dataset("s3://bytes/my scores #1 100%/videos", schema).to_table() == table
+    replace_table(Address.parse("s3://bytes/my scores #1 100%/videos"), [table], schema)
+    assert dataset(Address.parse("s3://bytes/my scores #1 100%/videos"), schema).to_table() == table
 
 
 def test_an_object_that_no_address_names_is_reported_and_not_misread(server):
@@ -415,7 +420,7 @@ def test_a_pattern_finds_in_a_bucket_what_it_finds_in_a_folder(server, tmp_path,
     assert listed(f"s3://globs/s/{pattern}") == listed(f"{tmp_path}/s/{pattern}")
 
 
-COPY = "import sys; from dfd_core.storage import address as storage; print(storage.local_copy(sys.argv[1]))"
+COPY = "import sys; from dfd_core.model.fetch import local_model; print(local_model(sys.argv[1]))"
 
 
 def test_a_bundle_is_fetched_once_by_all_processes_of_a_machine(server, tmp_path):
@@ -447,9 +452,9 @@ def test_a_copy_that_breaks_off_leaves_nothing_that_looks_whole(server, tmp_path
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     server.upload(_folder(tmp_path / "b", {"a.json": b"{}", "b.keras": b"x"}), "models/broken")
     with server.faulty(DENIED, path="b.keras"), pytest.raises(ModelError, match="cannot be read"):
-        storage.local_copy("s3://models/broken")
+        local_model("s3://models/broken")
     assert [name for name in os.listdir(tmp_path / f"dfd-{os.getuid()}") if not name.endswith(".lock")] == []
-    assert sorted(os.listdir(storage.local_copy("s3://models/broken"))) == ["a.json", "b.keras"]
+    assert sorted(os.listdir(local_model("s3://models/broken"))) == ["a.json", "b.keras"]
 
 
 def _folder(folder, files):
@@ -464,7 +469,7 @@ def test_a_copy_is_never_taken_from_a_folder_that_others_may_write_to(server, tm
     (tmp_path / f"dfd-{os.getuid()}").mkdir()
     (tmp_path / f"dfd-{os.getuid()}").chmod(0o777)
     with pytest.raises(ModelError, match="not a folder of this user alone"):
-        storage.local_copy("s3://bytes/five_mb.bin")
+        local_model("s3://bytes/five_mb.bin")
 
 
 def test_a_table_on_s3_is_replaced_whole(server):
@@ -472,35 +477,37 @@ def test_a_table_on_s3_is_replaced_whole(server):
     for values in ([1, 2, 3, 4], [5]):
         table = pa.table({"n": values}, schema=schema)
         batches = [table.slice(row, 1) for row in range(table.num_rows)]
-        replace_table("s3://bytes/table", batches, schema, rows_per_file=1)
-        assert dataset("s3://bytes/table", schema).to_table() == table
+        replace_table(Address.parse("s3://bytes/table"), batches, schema, rows_per_file=1)
+        assert dataset(Address.parse("s3://bytes/table"), schema).to_table() == table
 
 
 def test_a_folder_on_s3_is_moved_aside_whole(server):
     root = "s3://bytes/moved/out"
     for name in ("run.json", "videos/part-0.parquet", "segments/a.parquet"):
-        storage.write_bytes(storage.join(root, name), name.encode())
-    aside = OutputFolder(root).move_aside()
+        write_bytes(Address.parse(join_uri(root, name)), name.encode())
+    aside = str(OutputFolder.at(root).move_aside())
     assert aside.startswith("s3://bytes/moved/out.2")
-    assert storage.read_bytes(f"{aside}/videos/part-0.parquet") == b"videos/part-0.parquet"
-    assert storage.read_bytes(f"{aside}/run.json") == b"run.json"
-    OutputFolder(root).refuse_foreign()
-    assert not storage.exists(f"{root}/run.json")
+    assert read_bytes(Address.parse(f"{aside}/videos/part-0.parquet")) == b"videos/part-0.parquet"
+    assert read_bytes(Address.parse(f"{aside}/run.json")) == b"run.json"
+    OutputFolder.at(root).refuse_foreign()
+    assert not exists(Address.parse(f"{root}/run.json"))
 
 
 # --- the lock -----------------------------------------------------------------------------------------------------
 
 
 def remote_lock(name, lost=None, beat_s=0.3):
-    return RemoteLock(f"s3://bytes/{name}/.lock", on_lost=(lost or threading.Event()).set, beat_s=beat_s)
+    return RemoteLock(
+        Address.parse(f"s3://bytes/{name}/.lock"), on_lost=(lost or threading.Event()).set, beat_s=beat_s
+    )
 
 
 def test_a_second_run_on_the_same_remote_folder_is_refused_and_the_next_is_not(server):
     refused = pytest.raises(OutputError, match="Another run is writing to s3://bytes/shared")
-    with OutputFolder("s3://bytes/shared").locked(), refused:
-        OutputFolder("s3://bytes/shared").locked()
+    with OutputFolder.at("s3://bytes/shared").locked(), refused:
+        OutputFolder.at("s3://bytes/shared").locked()
     started_s = time.monotonic()
-    OutputFolder("s3://bytes/shared").locked().release()
+    OutputFolder.at("s3://bytes/shared").locked().release()
     assert time.monotonic() - started_s < 5
 
 
@@ -518,11 +525,11 @@ def test_of_two_that_start_at_once_exactly_one_goes_on(server):
         assert sum(pool.map(take, locks)) == 1
     for lock in locks:
         lock.release()
-    assert not storage.exists("s3://bytes/at-once/.lock")
+    assert not exists(Address.parse("s3://bytes/at-once/.lock"))
 
 
 def test_a_lock_left_by_a_dead_run_is_taken_over_after_three_beats(server):
-    storage.write_bytes("s3://bytes/left/.lock", b"someone 5\n")
+    write_bytes(Address.parse("s3://bytes/left/.lock"), b"someone 5\n")
     started_s = time.monotonic()
     with remote_lock("left") as lock:
         lock.acquire()
@@ -533,9 +540,9 @@ def test_a_holder_that_was_taken_over_is_told_and_leaves_the_others_lock_alone(s
     lost = threading.Event()
     with remote_lock("taken", lost) as lock:
         lock.acquire()
-        storage.write_bytes("s3://bytes/taken/.lock", b"someone 1\n")
+        write_bytes(Address.parse("s3://bytes/taken/.lock"), b"someone 1\n")
         assert lost.wait(5)
-    assert storage.read_bytes("s3://bytes/taken/.lock") == b"someone 1\n"
+    assert read_bytes(Address.parse("s3://bytes/taken/.lock")) == b"someone 1\n"
 
 
 def test_a_holder_lives_through_a_storage_that_fails_for_a_while(server):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dfd_core.faces.images import decode
-from dfd_core.run.output_folder import read_table
+from dfd_core.storage.address import Address
+from dfd_core.storage.tables import read_table
 from dfd_core.training.augment import Augmentation
 from dfd_core.training.face_index import face_key, usable_faces
 from dfd_core.training.labelled import open_labelled
@@ -14,6 +15,10 @@ from dfd_core.training.placement import PLACED, place
 from tests import labelled_pictures
 
 pytestmark = pytest.mark.ray
+
+
+def address(path):
+    return Address.parse(str(path))
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +35,12 @@ def sides(ray_cluster, tmp_path_factory):
     rows = labelled_pictures.rows(12)
     labelled_pictures.write_table(folder / "in" / "a.parquet", rows[:14])
     labelled_pictures.write_table(folder / "in" / "b.parquet", [rows[0], *rows[14:]])
-    tables = FaceTables(str(folder / "in"), open_labelled(str(folder / "in")), str(folder / "images.parquet"))
+    tables = FaceTables(
+        address(folder / "in"), open_labelled(str(folder / "in")), address(folder / "images.parquet")
+    )
     faces = usable_faces(read_index(tables))
     placement = place(faces.rows, multiple=7, seed=5)
-    write_side(tables, placement, str(folder / "train"))
+    write_side(tables, placement, address(folder / "train"))
     yield folder, rows, faces, placement
     context.execution_options.preserve_order = False
 
@@ -51,14 +58,14 @@ def test_numbered_videos_and_groups_are_learned_from_like_named_ones(ray_cluster
     numbered = [{**row, "video_id": int(row["name"][1:]), "group": int(row["group"][1:])} for row in rows]
     labelled_pictures.write_table(tmp_path / "in" / "a.parquet", numbered)
     tables = FaceTables(
-        str(tmp_path / "in"), open_labelled(str(tmp_path / "in")), str(tmp_path / "images.parquet")
+        address(tmp_path / "in"), open_labelled(str(tmp_path / "in")), address(tmp_path / "images.parquet")
     )
     faces = usable_faces(read_index(tables)).rows
     assert sorted(zip(faces["video_id"], faces["group"], strict=True)) == [
         (str(video), str(video // 2)) for video in range(4) for _ in range(2)
     ]
-    write_side(tables, place(faces, multiple=8, seed=5), str(tmp_path / "train"))
-    found = [read_table(str(path)) for path in (tmp_path / "train").glob("*.parquet")]
+    write_side(tables, place(faces, multiple=8, seed=5), address(tmp_path / "train"))
+    found = [read_table(address(path)) for path in (tmp_path / "train").glob("*.parquet")]
     assert sorted(image for table in found for image in table.column("image").to_pylist()) == sorted(
         row["jpeg"] for row in rows
     )
@@ -66,7 +73,7 @@ def test_numbered_videos_and_groups_are_learned_from_like_named_ones(ray_cluster
 
 def test_every_place_is_written_once_with_its_face(sides):
     folder, rows, _, placement = sides
-    tables = [read_table(str(path)) for path in sorted((folder / "train").glob("*.parquet"))]
+    tables = [read_table(address(path)) for path in sorted((folder / "train").glob("*.parquet"))]
     found = [row for table in tables for row in table.to_pylist()]
     assert all(
         table.schema.equals(PLACED, check_metadata=False) or table.schema.names == PLACED.names
@@ -85,7 +92,7 @@ def feed(folder):
     from dfd.train.data import Feed, stream_side
 
     return Feed(
-        stream_side(str(folder / "train"), input_size=32).iterator(),
+        stream_side(address(folder / "train"), input_size=32).iterator(),
         batch_size=7,
         input_size=32,
         num_threads=2,

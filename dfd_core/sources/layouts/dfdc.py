@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from dfd_core.sources.layouts.names import in_dataset, stem
 from dfd_core.sources.layouts.tree import DFDC, SPLIT_NAMES, Disagreement, Finding, Join, Tree, Video
 from dfd_core.sources.suffixes import is_video
-from dfd_core.storage import address as storage
+from dfd_core.storage.text import one_line
 
 _METADATA = "metadata.json"
 _DFDC_LABELS = {"REAL": "real", "FAKE": "fake"}
@@ -98,7 +98,7 @@ def _broken_metadata(tree: Tree) -> Iterator[Disagreement]:
             try:
                 json.loads(tree.texts[where])
             except ValueError as error:
-                yield Disagreement("unreadable_list", where, storage.one_line(error), DFDC)
+                yield Disagreement("unreadable_list", where, one_line(error), DFDC)
 
 
 def _joins(by_name: Mapping[str, Sequence[_Entry]]) -> Iterator[Join]:

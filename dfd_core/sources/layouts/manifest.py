@@ -14,7 +14,10 @@ from dfd_core.errors import OutputError
 from dfd_core.schemas import to_table
 from dfd_core.sources.layouts.tree import Dataset, Disagreement
 from dfd_core.sources.suffixes import MANIFEST_SUFFIXES, suffix_of
-from dfd_core.storage import address as storage
+from dfd_core.storage.address import Address
+from dfd_core.storage.files import write_bytes
+from dfd_core.storage.text import as_text, is_text, one_line
+from dfd_core.storage.uri import is_remote, join_uri, local_path, local_uri
 
 LABELLED = pa.schema(
     [pa.field(name, pa.string(), nullable=False) for name in ("uri", "video_id")]
@@ -44,17 +47,17 @@ def manifest_of(dataset: Dataset, root: str, out: str) -> pa.Table:
 
 
 def _text(value: str | None) -> str | None:
-    return None if value is None else storage.as_text(value)
+    return None if value is None else as_text(value)
 
 
 def _uri(root: str, path: str, out: str) -> str:
-    whole = storage.join(root, path)
-    if storage.is_remote(root):
+    whole = join_uri(root, path)
+    if is_remote(root):
         return whole
-    top, folder = os.path.abspath(storage.local_path(root)), os.path.dirname(os.path.abspath(out))
-    near = not storage.is_remote(out) and os.path.commonpath([top, folder]) in (top, folder)
+    top, folder = os.path.abspath(local_path(root)), os.path.dirname(os.path.abspath(out))
+    near = not is_remote(out) and os.path.commonpath([top, folder]) in (top, folder)
     relative = os.path.relpath(os.path.join(top, path), folder)
-    return relative if near and storage.is_text(relative) else storage.local_uri(whole)
+    return relative if near and is_text(relative) else local_uri(whole)
 
 
 def check_out(out: str) -> None:
@@ -65,7 +68,7 @@ def check_out(out: str) -> None:
     """
     if suffix_of(out) not in MANIFEST_SUFFIXES:
         endings = ", ".join(f".{suffix}" for suffix in MANIFEST_SUFFIXES)
-        raise OutputError(f"Expected a manifest that ends in {endings}. Received: {storage.as_text(out)!r}")
+        raise OutputError(f"Expected a manifest that ends in {endings}. Received: {as_text(out)!r}")
 
 
 def write_manifest(table: pa.Table, out: str) -> None:
@@ -101,8 +104,8 @@ def write_report(dataset: Dataset, out: str) -> None:
 
 def _write(out: str, content: bytes) -> None:
     try:
-        if not storage.is_remote(out):
-            os.makedirs(os.path.dirname(os.path.abspath(storage.local_path(out))), exist_ok=True)
-        storage.write_bytes(out, content)
+        if not is_remote(out):
+            os.makedirs(os.path.dirname(os.path.abspath(local_path(out))), exist_ok=True)
+        write_bytes(Address.parse(out), content)
     except OSError as error:
-        raise OutputError(f"{storage.as_text(out)} cannot be written: {storage.one_line(error)}") from error
+        raise OutputError(f"{as_text(out)} cannot be written: {one_line(error)}") from error

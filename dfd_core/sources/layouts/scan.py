@@ -11,7 +11,10 @@ import pyarrow.fs as pafs
 from dfd_core.errors import ManifestError
 from dfd_core.sources.layouts import celeb_df, dfdc, faceforensics
 from dfd_core.sources.layouts.tree import Disagreement, Tree
-from dfd_core.storage import address as storage
+from dfd_core.storage.address import Address
+from dfd_core.storage.files import read_bytes
+from dfd_core.storage.text import as_text, one_line
+from dfd_core.storage.uri import NO_ADDRESS, can_join, path_below
 
 
 def scan(root: str) -> Tree:
@@ -21,22 +24,23 @@ def scan(root: str) -> Tree:
         ManifestError: `root` is no folder, or cannot be listed.
         RequestError: Its address has credentials in it, or no storage is known for it.
     """
-    fs, top = storage.filesystem(root)
+    address = Address.parse(root)
+    fs, top = address.fs, address.path
     faults: list[Disagreement] = []
     try:
         if fs.get_file_info(top).type != pafs.FileType.Directory:
-            raise ManifestError(f"Expected a folder. Received: {storage.as_text(root)!r}")
-        local = isinstance(fs, pafs.LocalFileSystem)
+            raise ManifestError(f"Expected a folder. Received: {as_text(root)!r}")
+        local = address.is_local
         paths = sorted(_walk(top, faults) if local else _walk_remote(fs, top, root, faults))
     except OSError as error:
-        message = f"{storage.as_text(root)!r} cannot be listed: {storage.one_line(error)}"
+        message = f"{as_text(root)!r} cannot be listed: {one_line(error)}"
         raise ManifestError(message) from error
     texts = {}
     for path in sorted(set().union(*(layout.lists(paths) for layout in (celeb_df, faceforensics, dfdc)))):
         try:
-            texts[path] = storage.read_bytes(storage.join(root, path)).decode("utf-8-sig", "replace")
+            texts[path] = read_bytes(address / path).decode("utf-8-sig", "replace")
         except OSError as error:
-            faults.append(Disagreement("unreadable_list", path, storage.one_line(error)))
+            faults.append(Disagreement("unreadable_list", path, one_line(error)))
     return Tree(posixpath.basename(top.rstrip("/")) or "root", tuple(paths), texts, tuple(faults))
 
 
@@ -56,10 +60,10 @@ def _walk(top: str, faults: list[Disagreement]) -> Iterator[str]:
 
 def _walk_remote(fs: pafs.FileSystem, top: str, root: str, faults: list[Disagreement]) -> Iterator[str]:
     for info in fs.get_file_info(pafs.FileSelector(top, recursive=True)):
-        path = storage.below(info.path, top)
+        path = path_below(info.path, top)
         if info.type != pafs.FileType.File or any(part.startswith(".") for part in path.split("/")):
             continue
-        if storage.can_join(root, path):
+        if can_join(root, path):
             yield path
         else:
-            faults.append(Disagreement("unlisted_file", path, storage.NO_ADDRESS))
+            faults.append(Disagreement("unlisted_file", path, NO_ADDRESS))

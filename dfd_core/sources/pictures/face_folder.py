@@ -8,12 +8,13 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from dfd_core.errors import DfdError, ManifestError, OutputError
-from dfd_core.run import commit_log
-from dfd_core.run.output_folder import OutputFolder, read_table
+from dfd_core.run.output_folder import OutputFolder
 from dfd_core.run.run_record import RunRecord
 from dfd_core.schemas import SEGMENT_PICTURES, SEGMENT_RANGE, VIDEO_PLAN
 from dfd_core.sources.pictures.runs import RUNS, PictureSource, absolute, list_array
-from dfd_core.storage import address as storage
+from dfd_core.storage.tables import read_table
+from dfd_core.storage.text import one_line
+from dfd_core.storage.uri import join_uri
 
 JOB = "extract_faces"
 """The job in the `run.json` of a folder of faces."""
@@ -42,9 +43,7 @@ def read_folder(folder: OutputFolder) -> PictureSource:
         plans = _bare_plans(folder, manifest.column("plan_key"))
         runs = _runs_of_log(folder)
     except (OSError, pa.ArrowException, DfdError) as error:
-        raise ManifestError(
-            f"The faces in {folder.root} cannot be read: {storage.one_line(error)}"
-        ) from error
+        raise ManifestError(f"The faces in {folder.root} cannot be read: {one_line(error)}") from error
     num_segments = pc.sum(pc.list_value_length(plans.column("segments"))).as_py() or 0
     runs = runs.filter(pc.is_in(runs.column("plan_key"), value_set=plans.column("plan_key")))
     if plans.num_rows < manifest.num_rows or runs.num_rows < num_segments:
@@ -59,7 +58,7 @@ def read_folder(folder: OutputFolder) -> PictureSource:
 
 def _bare_plans(folder: OutputFolder, keys: pa.ChunkedArray) -> pa.Table:
     """Return the committed plans of the videos `keys`, each once, without frames and costs."""
-    log = commit_log.rows(folder.checkpoint("plan"), folder.plans, VIDEO_PLAN)
+    log = folder.plan_log.rows()
     parts = [VIDEO_PLAN.empty_table()]
     for batch in log.to_batches(filter=pc.field("plan_key").isin(keys.combine_chunks()), batch_size=1024):
         plans = pa.Table.from_batches([batch])
@@ -67,7 +66,7 @@ def _bare_plans(folder: OutputFolder, keys: pa.ChunkedArray) -> pa.Table:
         parts.append(
             plans.set_column(at("segments"), VIDEO_PLAN.field("segments"), _without_frames(plans["segments"]))
         )
-    plans = commit_log.each_once(pa.concat_tables(parts), "plan_key")
+    plans = folder.plan_log.each_once(pa.concat_tables(parts))
     for name in ("probe_s", "probe_cpu_s"):
         column = pa.array(np.zeros(plans.num_rows))
         plans = plans.set_column(plans.schema.get_field_index(name), VIDEO_PLAN.field(name), column)
@@ -88,17 +87,17 @@ def _without_frames(segments: pa.ChunkedArray) -> pa.Array:
 
 def _runs_of_log(folder: OutputFolder) -> pa.Table:
     """Return where the committed segments of a folder of faces are, each once."""
-    fs, _ = storage.filesystem(folder.results)
+    log = folder.segment_log
     columns = pa.schema([SEGMENT_PICTURES.field(name).with_nullable(True) for name in _OF_SEGMENT])
     schema = pa.schema([*columns, ("table", pa.string()), ("first_row", pa.int64())])
     parts = [schema.empty_table()]
-    for path in commit_log.data_files(folder.checkpoint("segments"), folder.results):
-        rows = ds.dataset([path], schema=columns, filesystem=fs, format="parquet").to_table()
-        table = absolute(storage.join(folder.results, path.rpartition("/")[2]))
+    for path in log.data_files():
+        rows = ds.dataset([path], schema=columns, filesystem=log.data.fs, format="parquet").to_table()
+        table = absolute(join_uri(log.data.uri, path.rpartition("/")[2]))
         rows = rows.append_column("table", pa.array([table] * rows.num_rows))
         rows = rows.append_column("first_row", pa.array(np.arange(rows.num_rows)))
         parts.append(rows.cast(schema))
-    rows = commit_log.each_once(pa.concat_tables(parts), "segment_id")
+    rows = log.each_once(pa.concat_tables(parts))
     found = {
         "plan_key": rows.column("plan_key"),
         "position": [int(name.rpartition("-")[2]) for name in rows.column("segment_id").to_pylist()],

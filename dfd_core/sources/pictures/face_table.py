@@ -15,7 +15,9 @@ from dfd_core.schemas import FACE_IMAGES
 from dfd_core.sources.manifest import refuse_reserved, with_text_labels
 from dfd_core.sources.pictures.grouped import TABLE, TableFile, grouped
 from dfd_core.sources.pictures.runs import PictureSource, absolute
-from dfd_core.storage import address as storage
+from dfd_core.storage.address import Address
+from dfd_core.storage.files import exists
+from dfd_core.storage.uri import join_uri
 
 _OF_FACE = frozenset(FACE_IMAGES.names) - {"video_id", "image"}
 
@@ -84,5 +86,5 @@ def read_tables(source: str, fs: pafs.FileSystem, infos: Sequence[pafs.FileInfo]
 def _address(source: str, info: pafs.FileInfo) -> str:
     """Return the address of a file that is `source` or lies in it."""
     name = source.partition("?")[0].rstrip("/").rpartition("/")[2]
-    is_file = name == info.base_name and not storage.exists(storage.join(source, info.base_name))
-    return absolute(source if is_file else storage.join(source, info.base_name))
+    is_file = name == info.base_name and not exists(Address.parse(join_uri(source, info.base_name)))
+    return absolute(source if is_file else join_uri(source, info.base_name))

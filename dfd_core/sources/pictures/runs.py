@@ -14,7 +14,7 @@ from dfd_core.config import ExtractConfig
 from dfd_core.errors import RequestError
 from dfd_core.schemas import FACE_RUN, SEGMENT
 from dfd_core.sources.source import Wanted
-from dfd_core.storage import address as storage
+from dfd_core.storage.uri import is_remote, local_path, local_uri
 
 RUNS = pa.schema(
     [
@@ -106,4 +106,4 @@ def list_array(lengths: npt.NDArray[np.int64], values: pa.Array, kind: pa.DataTy
 
 def absolute(address: str) -> str:
     """Return the address for workers, which run in other folders."""
-    return address if storage.is_remote(address) else storage.local_uri(storage.local_path(address))
+    return address if is_remote(address) else local_uri(local_path(address))

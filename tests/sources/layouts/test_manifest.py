@@ -70,7 +70,7 @@ def test_names_that_are_not_utf8_survive(tmp_path: Path) -> None:
         file.write(b"abc")
     out = str(tmp_path / "m.parquet")
     write_manifest(manifest_of(read(tmp_path), str(tmp_path), out), out)
-    from dfd_core.storage.address import open_video
+    from dfd_core.video.opening import open_video
 
     table = read_videos(out).table
     assert table.column("video_id").to_pylist() == ["real/caf%E9.mp4"]
