@@ -18,7 +18,7 @@ from dfd_core.config import Aggregation, ExtractConfig, Limits, Sampling
 from dfd_core.errors import RequestError
 from dfd_core.model.fetch import local_model
 from dfd_core.model.source import DEFAULT_MODEL, ModelSource, resolve_model
-from dfd_core.run import commit_log, worklist
+from dfd_core.run import worklist
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.schemas import SEGMENT_RESULT, VIDEO_PLAN, face_crops, to_table
 from dfd_core.sources.videos import read_videos
@@ -133,14 +133,14 @@ def score_video(
         closing(Sandbox(config)) as sandbox,
         ThreadPoolExecutor(1, "model") as loader,
     ):
-        out = OutputFolder(folder)
+        out = OutputFolder.at(folder)
         worklist.write_manifest(out, videos)
         loading = loader.submit(_load, found, precision, cache_dir)  # while the child decodes
         plan = sandbox.plan(worklist.unplanned(out).to_pylist()[0])
-        commit_log.append(out.checkpoint("plan"), out.plans, to_table([plan], VIDEO_PLAN))
+        out.plan_log.append(to_table([plan], VIDEO_PLAN))
         worklist.list_segments(out, num_cpus=1)
         results = [SEGMENT_RESULT.empty_table(), *_results(out, sandbox, loading, crop_px=config.crop_px)]
-        commit_log.append(out.checkpoint("segments"), out.results, pa.concat_tables(results))
+        out.segment_log.append(pa.concat_tables(results))
         card = found.card
         finish(out, aggregation=aggregation, threshold=card.threshold, model_id=card.model_id)
         return VideoScore(read_table(out.videos).to_pylist()[0], read_table(out.faces))
