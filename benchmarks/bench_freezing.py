@@ -120,7 +120,8 @@ WAYS: dict[str, Callable[[Any, str, str], Score]] = {
 
 
 def _keras(source: Any) -> tuple[Any, Score, Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]]:
-    from dfd_core.model.predictor import load_model, p_fake_of
+    from dfd_core.model.build import load_model
+    from dfd_core.model.predictor import p_fake_of
     from dfd_core.model.preprocess import to_model_input
 
     return (

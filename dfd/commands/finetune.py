@@ -232,7 +232,11 @@ def _first(*values: Any) -> Any:
 @click.option("--batch-size", default=DEFAULTS.batch_size, show_default=True, help="Faces a step, over all workers together.")  # fmt: skip
 @click.option("--learning-rate", default=DEFAULTS.learning_rate, show_default=True, help="Learning rate at the start.")  # fmt: skip
 @click.option("--optimizer", type=click.Choice(["adam", "adamw", "sgd"]), default=DEFAULTS.optimizer, show_default=True, help="How the weights are updated.")  # fmt: skip
+@click.option("--weight-decay", type=float, help="Of kernels, not of biases and norms, after AdamW's rule.  [default: the optimizer's own]")  # fmt: skip
+@click.option("--average", type=float, help="Momentum of a moving average of the weights, which is then what validates and is kept; less in a short run.  [default: no average]")  # fmt: skip
+@click.option("--label-smoothing", default=DEFAULTS.label_smoothing, show_default=True, help="Share of each target that goes evenly to both classes.")  # fmt: skip
 @click.option("--patience", default=DEFAULTS.patience, show_default=True, help="Epochs without a lower val_loss after which training stops.")  # fmt: skip
+@click.option("--lr-schedule", type=click.Choice(["plateau", "cosine"]), default=DEFAULTS.lr_schedule, show_default=True, help="plateau: lower the rate when val_loss stalls; cosine: a warm-up, then a fall over all --epochs.")  # fmt: skip
 @click.option("--lr-factor", default=DEFAULTS.lr_factor, show_default=True, help="Factor by which the learning rate falls when val_loss no longer does.")  # fmt: skip
 @click.option("--lr-patience", default=DEFAULTS.lr_patience, show_default=True, help="Epochs without a lower val_loss after which the learning rate falls.")  # fmt: skip
 @click.option("--min-learning-rate", default=DEFAULTS.min_learning_rate, show_default=True, help="Learning rate below which it does not fall.")  # fmt: skip

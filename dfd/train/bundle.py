@@ -98,6 +98,7 @@ def write_bundle(
         "best_epoch": best,
         **({} if diverged is None else {"diverged_epoch": diverged}),
         "precision": sorted({worker["precision"] for worker in fitted.workers}),
+        "backend": sorted({worker["backend"] for worker in fitted.workers}),
         "threshold_rule": settings.threshold,
         **({"threshold_note": judged.threshold_note} if judged.threshold_note else {}),
     }

@@ -24,7 +24,7 @@ from dfd_core.training.labelled import Labelled, read_images
 from dfd_core.training.placement import Placement
 
 if TYPE_CHECKING:
-    from dfd_core.training.trainer import Batch
+    from dfd_core.training.batch import Batch
 
 _ARROW: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True, "batch_size": 256}
 _STREAM_CPUS = 0.5
@@ -214,7 +214,7 @@ class Feed:
                 yield pending.pop(0).result()
 
     def _batch(self, table: pa.Table) -> Batch:
-        from dfd_core.training.trainer import Batch
+        from dfd_core.training.batch import Batch
 
         table = table.combine_chunks()
         crop = table.column("crop").combine_chunks()

@@ -37,6 +37,7 @@ class Job:
         num_validation: Validation faces.
         checkpoint_every_steps: 0 for one checkpoint an epoch.
         tally: The actor that shows progress.
+        backend: Of Keras.
     """
 
     settings: dict[str, Any]
@@ -45,6 +46,7 @@ class Job:
     num_validation: int
     checkpoint_every_steps: int
     tally: Any
+    backend: str
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -59,23 +61,31 @@ def train_worker(config: dict[str, Any]) -> None:
 class _Worker:
     def __init__(self, job: Job) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        from dfd_core.training import trainer as training
+        os.environ["KERAS_BACKEND"] = job.backend  # read when Keras is imported, which comes next
+        from dfd_core.training.process import prepare_process, strategy_for
+        from dfd_core.training.trainer import Trainer
 
         context = ray.train.get_context()
         self._rank = context.get_world_rank()
         self._job = job
         self._settings = settings = TrainingSettings.from_json(job.settings)
         threads = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
-        device = training.prepare_process(num_threads=threads)
-        strategy = training.strategy_for(settings.num_workers)
+        device = prepare_process(num_threads=threads)
+        strategy = strategy_for(settings.num_workers)
         card: ModelCard = card_from_fields(job.card)
         self._folder = tempfile.TemporaryDirectory(prefix="dfd-train-")
-        self._trainer = training.Trainer(settings, card, strategy=strategy, work_folder=self._folder.name)
+        self._trainer = Trainer(
+            settings,
+            card,
+            strategy=strategy,
+            steps_per_epoch=job.num_train // settings.batch_size,
+            work_folder=self._folder.name,
+        )
         self._train, self._validation = (
             Feed(ray.train.get_dataset_shard(side), settings.batch_per_worker, settings.input_size, threads)
             for side in ("train", "validation")
         )
-        job.tally.ready.remote(self._rank, os.getpid(), self._trainer.precision, device)
+        job.tally.ready.remote(self._rank, os.getpid(), self._trainer.precision, device, job.backend)
 
     def run(self) -> None:
         """Train from the last checkpoint, or from the start."""

@@ -24,9 +24,14 @@ class TrainTally:
     def __init__(self) -> None:
         self._state: dict[str, Any] = {"workers": {}, "step": None, "epochs": [], "refused": None}
 
-    def ready(self, rank: int, pid: int, precision: str, device: str) -> None:
+    def ready(self, rank: int, pid: int, precision: str, device: str, backend: str) -> None:
         """Note a worker that is about to train."""
-        self._state["workers"][rank] = {"pid": pid, "precision": precision, "device": device}
+        self._state["workers"][rank] = {
+            "pid": pid,
+            "precision": precision,
+            "device": device,
+            "backend": backend,
+        }
 
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
         """Note a step of the first worker; epochs count from 0."""

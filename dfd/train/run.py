@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -145,6 +146,7 @@ def fit(
             prepared.num_validation,
             checkpoint_every_steps,
             progress.tally,
+            os.environ.get("KERAS_BACKEND") or "tensorflow",
         )
         trainer = TensorflowTrainer(
             train_worker,

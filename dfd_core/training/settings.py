@@ -15,6 +15,7 @@ from dfd_core.training.augment import Augmentation
 
 ClassBalance = Literal["none", "weights"]
 Optimizer = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["plateau", "cosine"]
 CALIBRATIONS = (*calibration.KINDS, "none")
 HISTORY_FILENAME = "history.csv"
 LOGS_FOLDER = "logs"
@@ -30,11 +31,15 @@ class TrainingSettings:
         weights: `imagenet`, `none`, or a path.
         freeze_until: Name of the last layer of the backbone that keeps its weights; None trains all.
         batch_norm_momentum: Of every batch normalisation; None leaves the backbone's own.
-        epochs: At most.
+        epochs: The most epochs; early stopping may end sooner.
         batch_size: Faces a step over all workers together.
         learning_rate: At the start.
         optimizer: `adam` and `adamw` as Keras has them, `sgd` without momentum.
+        weight_decay: Decoupled, of kernels only, not of biases and norms; None leaves the optimizer's own.
+        average: Most momentum of the moving average of the weights, which is what validates and is kept; None: no average.
+        label_smoothing: Share of each target that goes evenly to both classes.
         patience: Epochs without a better `val_loss` after which it stops; the best epoch's weights are kept.
+        lr_schedule: `plateau` follows `val_loss`; `cosine` warms up and then falls to the floor over all epochs.
         lr_factor: What the learning rate is multiplied with after `lr_patience` epochs without a better `val_loss`.
         lr_patience: See `lr_factor`.
         min_learning_rate: The floor.
@@ -58,7 +63,11 @@ class TrainingSettings:
     batch_size: int = 32
     learning_rate: float = 1e-5
     optimizer: Optimizer = "adam"
+    weight_decay: float | None = None
+    average: float | None = None
+    label_smoothing: float = 0.0
     patience: int = 5
+    lr_schedule: Schedule = "plateau"
     lr_factor: float = 0.2
     lr_patience: int = 2
     min_learning_rate: float = 1e-6
@@ -87,12 +96,17 @@ class TrainingSettings:
         _check("--patience", self.patience >= 0, "0 or more", self.patience)
         _check("--lr-patience", self.lr_patience >= 0, "0 or more", self.lr_patience)
         _check("--lr-factor", 0 < self.lr_factor < 1, "between 0 and 1", self.lr_factor)
+        decay, average, smoothing = self.weight_decay, self.average, self.label_smoothing
+        _check("--weight-decay", decay is None or 0 <= decay < 1, "from 0 to below 1", decay)
+        _check("--average", average is None or 0 <= average < 1, "from 0 to below 1", average)
+        _check("--label-smoothing", 0 <= smoothing < 1, "from 0 to below 1", smoothing)
         _check("--validation", 0 < self.validation < 1, "between 0 and 1", self.validation)
         _check("--batch-norm-momentum", momentum is None or 0 <= momentum < 1, "from 0 to below 1", momentum)
         _check("--shuffle-faces", self.shuffle_faces >= 1, "1 or more", self.shuffle_faces)
         _check("--seed", self.seed >= 0, "0 or more", self.seed)
         for name, values in (
             ("optimizer", get_args(Optimizer)),
+            ("lr_schedule", get_args(Schedule)),
             ("class_balance", get_args(ClassBalance)),
             ("calibration", CALIBRATIONS),
             ("precision", PRECISIONS),

@@ -21,13 +21,17 @@ from dfd_core.model.build import load_model
 from dfd_core.model.predictor import load_predictor
 from dfd_core.model.preprocess import to_model_input
 from dfd_core.model.source import ModelSource, resolve_model, untrained_card
+from dfd_core.training.batch import Validated
+from dfd_core.training.network import build_network
+from dfd_core.training.process import strategy_for
 from dfd_core.training.report import best_epoch, diverged_epoch, read_history
 from dfd_core.training.settings import HISTORY_FILENAME, LOGS_FOLDER
-from dfd_core.training.trainer import Trainer, Validated, build_network, strategy_for
+from dfd_core.training.trainer import Trainer
 from tests.training.tiny_training import (
     CARD,
     WITH_NORM,
     Setup,
+    averaging,
     batch_of,
     build_plain,
     build_with_norm,
@@ -35,18 +39,6 @@ from tests.training.tiny_training import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def closed(monkeypatch):
-    """Ends every trainer that a test has begun, as a job does."""
-    begun = []
-    begin = Trainer.begin
-    monkeypatch.setattr(Trainer, "begin", lambda self: (begun.append(self), begin(self))[1])
-    yield
-    for trainer in begun:
-        with contextlib.suppress(ValueError):  # the test has ended it
-            trainer.end()
 
 
 def validated(loss):
@@ -241,6 +233,16 @@ def test_workers_normalise_by_their_own_batch_and_share_the_mean_of_their_statis
         )
 
 
+def test_two_workers_keep_the_average_that_one_keeps(two_workers, tmp_path):
+    trainer = Setup.trainer(averaging(), tmp_path)
+    trainer.begin()
+    for seed in range(3):
+        trainer.train_step(batch_of(8, seed=seed))
+    expected = trainer.validate([batch_of(6, seed=5)], 6).p_fake
+    for worker in two_workers:
+        np.testing.assert_allclose(worker["average/p_fake"], expected, atol=1e-5)
+
+
 def test_every_worker_has_the_same_weights_and_only_the_first_saves(two_workers):
     first, second = two_workers
     for name in first:
@@ -337,7 +339,9 @@ def test_every_epoch_is_in_the_history_and_in_event_files(tmp_path):
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_a_model_trained_in_half_precision_is_kept_in_float32_and_scores(tmp_path, precision):
-    trainer = Trainer(settings(precision=precision), CARD, strategy=strategy_for(1), work_folder=tmp_path)
+    trainer = Trainer(
+        settings(precision=precision), CARD, strategy=strategy_for(1), steps_per_epoch=3, work_folder=tmp_path
+    )
     trainer.begin()
     trainer.train_step(batch_of(8))
     assert trainer.model.layers[0].compute_dtype == precision
@@ -351,7 +355,11 @@ def test_a_model_trained_in_half_precision_is_kept_in_float32_and_scores(tmp_pat
 
 def test_an_exported_model_is_a_bundle_whose_predictor_says_what_the_trainer_does(tmp_path):
     trainer = Trainer(
-        settings(learning_rate=0.01), CARD, strategy=strategy_for(1), work_folder=tmp_path / "w"
+        settings(learning_rate=0.01),
+        CARD,
+        strategy=strategy_for(1),
+        steps_per_epoch=3,
+        work_folder=tmp_path / "w",
     )
     trainer.begin()
     trainer.train_step(batch_of(8))
@@ -376,6 +384,7 @@ def test_what_is_frozen_stays_and_the_rest_learns(tmp_path):
         settings(freeze_until="stage2_block2_out", batch_norm_momentum=0.7),
         CARD,
         strategy=strategy_for(1),
+        steps_per_epoch=3,
         work_folder=tmp_path,
     )
     before = {variable.path: np.asarray(variable) for variable in trainer.model.weights}
@@ -402,7 +411,9 @@ def test_a_layer_that_is_not_there_is_named_with_its_likes():
 def test_weights_may_lie_in_remote_storage(tmp_path):
     import fsspec
 
-    trainer = Trainer(settings(seed=5), CARD, strategy=strategy_for(1), work_folder=tmp_path / "w")
+    trainer = Trainer(
+        settings(seed=5), CARD, strategy=strategy_for(1), steps_per_epoch=3, work_folder=tmp_path / "w"
+    )
     content = trainer.export(tmp_path).read_bytes()
     fsspec.filesystem("memory").pipe("/bundles/one/model.keras", content)
     for address in ("memory://bundles/one", "memory://bundles/one/model.keras"):

@@ -11,8 +11,10 @@ import numpy as np
 
 from dfd_core.model.card import ModelCard
 from dfd_core.training.augment import Augmentation
+from dfd_core.training.batch import Batch
+from dfd_core.training.process import strategy_for
 from dfd_core.training.settings import TrainingSettings
-from dfd_core.training.trainer import Batch, Trainer, strategy_for
+from dfd_core.training.trainer import Trainer
 
 SIDE_PX = 16
 CARD = ModelCard("tiny", input_size=SIDE_PX)
@@ -55,6 +57,10 @@ def settings(**changes: Any) -> TrainingSettings:
     return TrainingSettings(**{**values, **changes})
 
 
+def averaging(**changes: Any) -> TrainingSettings:
+    return settings(learning_rate=0.1, average=0.5, lr_schedule="cosine", label_smoothing=0.1, **changes)
+
+
 def batch_of(count: int, *, seed: int = 0, weight: float = 1.0) -> Batch:
     rng = np.random.default_rng(seed)
     is_fake = np.arange(count) % 2 == 0
@@ -80,5 +86,13 @@ class Setup:
         *,
         build: Callable[[TrainingSettings], Any] = build_plain,
         num_workers: int = 1,
+        steps_per_epoch: int = 3,
     ) -> Trainer:
-        return Trainer(wanted, CARD, strategy=strategy_for(num_workers), work_folder=folder, build=build)
+        return Trainer(
+            wanted,
+            CARD,
+            strategy=strategy_for(num_workers),
+            steps_per_epoch=steps_per_epoch,
+            work_folder=folder,
+            build=build,
+        )

@@ -9,7 +9,7 @@ import tempfile
 
 import numpy as np
 
-from tests.training.tiny_training import WITH_NORM, Setup, batch_of, part, settings
+from tests.training.tiny_training import WITH_NORM, Setup, averaging, batch_of, part, settings
 
 
 def main(out: str) -> None:
@@ -34,6 +34,12 @@ def main(out: str) -> None:
                 with tempfile.TemporaryDirectory() as state:
                     trainer.save(state if rank == 0 else None)
                     found["saved"] = np.array(len(os.listdir(state)))
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Setup.trainer(averaging(num_workers=2), folder, num_workers=2)
+        trainer.begin()
+        for seed in range(3):
+            trainer.train_step(part(batch_of(8, seed=seed), rank, 2))
+        found["average/p_fake"] = trainer.validate([part(batch_of(6, seed=5), rank, 2)], 6).p_fake
     np.savez(os.path.join(out, f"worker{rank}.npz"), **found)
 
 
