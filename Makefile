@@ -1,5 +1,8 @@
-# Needs Python 3.11 and make, nothing else. PYTHON names another interpreter: make test PYTHON=~/python3.11/bin/python3
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Needs Python 3.11, 3.12 or 3.13 and make, nothing else. The first of these that runs is taken; PYTHON names another:
+# make test PYTHON=~/python3.13/bin/python3
+IS_USABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
+	$$name -c '$(IS_USABLE)' 2>/dev/null && command -v $$name && break; done)
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
@@ -89,11 +92,15 @@ drill-kill: $(INSTALLED)
 drill-fuzz: $(INSTALLED) demo/archive/train/manifest.csv
 	@$(PY) -m benchmarks.drill_fuzz $(or $(VIDEOS),demo/archive) --mutants $(or $(MUTANTS),2000) --seed $(or $(SEED),1)
 
+LOCKED = $(PY) -m uv pip compile --universal --python-version 3.11 --quiet $(UPGRADE) --generate-hashes \
+	--no-emit-index-url --system-certs --annotation-style line --custom-compile-command "make lock"
+
+# One lock for Python 3.11 to 3.13. Two more hold the same versions: what a GPU needs, and what only reads results.
 lock: $(INSTALLED)
 	@$(PIP) install uv==0.13.9
-	@$(PY) -m uv pip compile pyproject.toml --extra dev --quiet $(UPGRADE) \
-		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url --system-certs \
-		--annotation-style line --custom-compile-command "make lock" --output-file requirements.lock
+	@$(LOCKED) pyproject.toml --extra dev --output-file requirements.lock
+	@$(LOCKED) pyproject.toml --extra gpu --constraint requirements.lock --output-file requirements-gpu.lock
+	@$(LOCKED) --group pyproject.toml:read --constraint requirements.lock --output-file requirements-read.lock
 
 clean:
 	@rm -rf demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
@@ -101,10 +108,9 @@ clean:
 
 # A virtual environment that cannot run pip was left half made, and is made again.
 $(INSTALLED): requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed, and neither python3.11 nor python3 is on the PATH"; exit 1; }
-	@$(PY) -c 'import sys, pip; sys.exit(sys.version_info[:2] != (3, 11) or sys.prefix == sys.base_prefix)' 2>/dev/null || { \
-		$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
-			|| { echo "Python 3.11 is needed; $(PYTHON) is another version (PYTHON=... names the right one)"; exit 1; }; \
+	@$(PY) -c '$(IS_USABLE)' 2>/dev/null && $(PY) -c 'import pip, sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null || { \
+		"$(PYTHON)" -c '$(IS_USABLE)' 2>/dev/null \
+			|| { echo "Python 3.11, 3.12 or 3.13 is needed, and none is on the PATH (PYTHON=... names one)"; exit 1; }; \
 		rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
 	@echo "Installing the locked packages into $(VENV) (a few minutes the first time)"
 	@$(PIP) install --requirement requirements.lock
