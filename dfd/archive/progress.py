@@ -6,88 +6,20 @@ import logging
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from dfd.cluster import metrics
+from dfd.archive import tally
 from dfd_core.run.worklist import Worklist
-from dfd_core.step_clock import STEPS
 
 LOG = logging.getLogger("dfd")
 _EVERY_S = 5.0
 
 
-@ray.remote(num_cpus=0)
-class Tally:
-    """Counts what the workers report, wherever they run."""
-
-    def __init__(self, open_segments: dict[str, int]) -> None:
-        self._open = dict(open_segments)
-        self._state: dict[str, Any] = {
-            "segments": 0,
-            "videos": 0,
-            "faces": 0,
-            "errors": Counter(),
-            "model": None,
-            "busy_s": 0.0,
-            "actor_s": 0.0,
-            "extract_s": 0.0,
-            "first_at": {},
-            "profile": None,
-        }
-        self._is_profiled = False
-
-    def loaded(self, precision: str, device: str) -> None:
-        """Note how the model runs."""
-        self._state["model"] = {"precision": precision, "device": device}
-        self._state["first_at"].setdefault("model", time.time())
-
-    def scored(self, busy_s: float, actor_s: float) -> None:
-        """Note that a score actor worked for `busy_s` of the last `actor_s` seconds."""
-        self._state["busy_s"] += busy_s
-        self._state["actor_s"] += actor_s
-
-    def add(
-        self,
-        plan_keys: Sequence[str],
-        num_faces: Sequence[int],
-        error_kinds: Sequence[str],
-        seconds: Mapping[str, float],
-    ) -> None:
-        """Count a block of results; a video is done with its last segment."""
-        self._state["first_at"].setdefault("first_result", time.time())
-        num_videos = self._state["videos"]
-        for key in plan_keys:
-            self._open[key] = self._open.get(key, 1) - 1
-            self._state["videos"] += self._open[key] == 0
-            if self._open[key] == 0:
-                del self._open[key]
-        metrics.count("videos", self._state["videos"] - num_videos)
-        metrics.count("segments", len(plan_keys))
-        metrics.count("faces", sum(num_faces))
-        metrics.count_failures(error_kinds)
-        metrics.count_seconds(seconds)
-        self._state["extract_s"] += sum(spent for stage, spent in seconds.items() if stage in STEPS)
-        self._state["segments"] += len(plan_keys)
-        self._state["faces"] += sum(num_faces)
-        self._state["errors"].update(error_kinds)
-
-    def take_profile(self) -> bool:
-        """Return True to the first that asks."""
-        taken, self._is_profiled = self._is_profiled, True
-        return not taken
-
-    def profiled(self, outcome: str | None) -> None:
-        """Note that the recording has ended: None if it is kept, else why not."""
-        self._state["profile"] = (outcome,)
-
-    def read(self) -> dict[str, Any]:
-        """Return what has been counted."""
-        return self._state
+Tally = ray.remote(num_cpus=0)(tally.Tally)
+"""The actor that counts."""
 
 
 class Progress:
@@ -143,7 +75,7 @@ class Progress:
         work, done = self._work, state["segments"]
         shown = (
             f"{work.done_videos + state['videos']:,} of {work.num_videos:,} videos, {state['faces']:,} faces, "
-            f"{work.num_unopened + sum(state['errors'].values()):,} failures"
+            f"{work.num_unopened + state['faulty_videos']:,} with an error"
         )
         if not done:
             return f"{shown}, waiting for {'the first faces' if state['model'] else self._waits_for}"

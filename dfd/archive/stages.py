@@ -20,6 +20,7 @@ from ray.util.annotations import RayDeprecationWarning
 from dfd.cluster import metrics
 from dfd.cluster.pools import Pools
 from dfd.cluster.profile import Profile
+from dfd.cluster.ray_internals import without_cpu
 from dfd.cluster.runtime import cluster_limits, plain_errors
 from dfd_core.config import ExtractConfig
 from dfd_core.model.fetch import local_model
@@ -104,20 +105,20 @@ def build_pictures(
 
 def _segments(out: OutputFolder, work: Worklist) -> Dataset:
     _commit_by(out.segment_log)
+    listed = _listed(work.address, work.block_rows)
     # A task's faces go on, and are committed, as soon as they are so many bytes. Each such block is two files of the log.
+    # The setting is this dataset's alone: a training that follows in the process has its own.
     is_large = work.num_open > _MANY_SEGMENTS
-    DataContext.get_current().target_max_block_size = _FEW_FILES_BYTES if is_large else _SOON_BYTES
-    return _listed(work.address, work.block_rows)
+    listed.context.target_max_block_size = _FEW_FILES_BYTES if is_large else _SOON_BYTES
+    return listed
 
 
 def _listed(address: Address, block_rows: int) -> Dataset:
     # One task reads it, bit by bit; by default Ray Data would cut each file into two hundred pieces first.
     listed = ray.data.read_parquet(address.path, filesystem=address.fs, num_cpus=0.1, override_num_blocks=1)
-    blocks = listed.repartition(target_num_rows_per_block=block_rows)
-    # A task that cuts the list is at work for as long as its blocks are not all taken up: with a CPU each, which Ray Data
-    # gives them and has no option for, the tasks of a long list would leave none for what is to take them up.
-    blocks._logical_plan.dag.ray_remote_args["num_cpus"] = 0
-    return blocks
+    # A task that cuts the list works until all its blocks are taken up. If each took a CPU, as by default, the tasks of a
+    # long list would leave none for those that take the blocks up.
+    return without_cpu(listed.repartition(target_num_rows_per_block=block_rows))
 
 
 def write(dataset: Dataset, folder: Address, *, num_cpus: int) -> dict[str, float]:
@@ -245,12 +246,10 @@ def _tables(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.Ta
 
 
 def _report(tally: Any, segments: pa.Table) -> None:
-    tally.add.remote(
-        segments.column("plan_key").to_pylist(),
-        [len(faces) for faces in segments.column("faces")],
-        [kind for kind in segments.column("error_kind").to_pylist() if kind],
-        _seconds(segments),
-    )
+    names = ("segment_id", "plan_key", "error_kind")
+    segment_ids, plan_keys, error_kinds = (segments.column(name).to_pylist() for name in names)
+    num_faces = pc.list_value_length(segments.column("faces")).to_pylist()
+    tally.add.remote(segment_ids, plan_keys, num_faces, error_kinds, _seconds(segments))
 
 
 def _seconds(segments: pa.Table) -> dict[str, float]:

@@ -213,11 +213,11 @@ def cluster_gpus() -> float:
 def cluster_limits() -> dict[str, float]:
     """Return the CPUs and GPUs that the connected cluster has, or may get from its autoscaler if that is more."""
     import ray
-    from ray._private.state import state
+
+    from dfd.cluster.ray_internals import node_groups
 
     most = {"CPU": 0.0, "GPU": 0.0}
-    groups = getattr(state.get_cluster_config(), "node_group_configs", ())
-    for group in groups:
+    for group in node_groups():
         for name in most:
             most[name] += max(0, group.max_count) * group.resources.get(name, 0)
     present = ray.cluster_resources()
