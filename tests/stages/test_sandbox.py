@@ -273,11 +273,12 @@ def test_the_child_loads_and_inherits_only_what_it_needs(monkeypatch, sandbox):
 
 
 PARENT = """
-import sys
+import signal, sys
 from tests import hostile
 from tests.stages.test_sandbox import CONFIG, segment_of
 from dfd_core.stages.sandbox import Sandbox
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process that starts with SIGINT ignored has none
 sandbox = Sandbox(CONFIG, open_video=hostile.open_video, detect=hostile.Detector())
 sandbox.extract(segment_of(sys.argv[1]))
 try:
