@@ -64,19 +64,12 @@ class Sampling:
 
 _MOST_FRAMES = 10**9
 
-AGGREGATIONS = "mean, median, max, topk:K or worst-track"
-"""What `Aggregation.parse` reads, for a person."""
-
 
 @dataclass(frozen=True, slots=True)
 class Aggregation:
-    """How the scores of a video's faces become one number.
+    """How the scores of a video's frames become one: `mean`, `median`, `max`, or the mean of the `k` highest."""
 
-    `mean`, `median`, `max` and `topk` are over the frames with a face; a frame's score is its highest face, and `topk` is the mean of the `k`
-    highest frames. `worst-track` is the score of the most suspicious track.
-    """
-
-    kind: Literal["mean", "median", "max", "topk", "worst-track"] = "mean"
+    kind: Literal["mean", "median", "max", "topk"] = "mean"
     k: int = 0
 
     def __post_init__(self) -> None:
@@ -93,14 +86,14 @@ class Aggregation:
         Aggregation(kind='topk', k=5)
 
         Raises:
-            RequestError: `text` is none of `AGGREGATIONS`.
+            RequestError: `text` is not `mean`, `median`, `max` or `topk:K`.
         """
         kind, _, k = text.partition(":")
-        if text in ("mean", "median", "max", "worst-track"):
+        if text in ("mean", "median", "max"):
             return cls(text)  # type: ignore[arg-type]
         if kind == "topk" and k.isdecimal():
             return cls("topk", int(k))
-        raise RequestError(f"Expected aggregation {AGGREGATIONS}. Received: {text!r}")
+        raise RequestError(f"Expected aggregation mean, median, max or topk:K. Received: {text!r}")
 
     def __str__(self) -> str:
         return self.kind if self.kind != "topk" else f"topk:{self.k}"

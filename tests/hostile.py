@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import re
 import signal
@@ -25,16 +26,43 @@ _opened: list[str] = []
 
 
 def open_video(uri: str) -> BinaryIO:
-    """Do what a `hostile:` address names; open any other."""
+    """Return what does, when the child opens it, the deed that a `hostile:` address names; open any other."""
     scheme, _, name = uri.partition(":")
-    if scheme == "hostile":
-        DEEDS[name]()
-    if scheme == "second" and uri in _opened:
-        segfault()
-    if scheme == "slow":
-        linger()
+    again = uri in _opened
     _opened.append(uri)
-    return opening.open_video(name if scheme in ("second", "slow") else uri)
+    if scheme == "hostile":
+        return Deed(name, parents_files=os.environ.get("PARENTS_FILES", ""))
+    if scheme == "second" and again:
+        return Deed("segfault")
+    if scheme == "slow":
+        return Deed("linger", opening.open_video(name))
+    return opening.open_video(name if scheme == "second" else uri)
+
+
+class Deed(io.BytesIO):
+    """A file that travels to the child as it is and acts there: what a video does that has taken the child over."""
+
+    def __init__(self, name: str, file: BinaryIO | None = None, parents_files: str = "") -> None:
+        super().__init__()
+        self._facts = name, file, parents_files
+
+    def __reduce__(self):
+        return Deed, self._facts
+
+    def __enter__(self):
+        name, file, parents_files = self._facts
+        if name == "tell":
+            tell(parents_files)
+        DEEDS[name]()
+        return file or self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._facts[1] is not None:
+            self._facts[1].close()
+        super().close()
 
 
 def segfault() -> None:
@@ -91,18 +119,18 @@ def linger() -> None:
         pass
 
 
-def tell() -> None:
+def tell(parents_files: str) -> None:
     """Say which large libraries and which of the parent's descriptors are here."""
     libraries = {"ray", "keras", "tensorflow", "pytest", "click"} & sys.modules.keys()
-    links = {_link(fd) for fd in os.listdir("/proc/self/fd")}
-    files = links & set(os.environ.get("PARENTS_FILES", "").split())
+    files = set(map(_link, range(10_000))) & set(parents_files.split())
     raise VideoUnreadableError(f"{sorted(libraries)} {sorted(files)}")
 
 
-def _link(descriptor: str) -> str:
+def _link(descriptor: int) -> str:
+    """Return what /proc/self/fd, which the child may not read, calls a pipe."""
     try:
-        return os.readlink(f"/proc/self/fd/{descriptor}")
-    except FileNotFoundError:  # the one by which they were listed
+        return f"pipe:[{os.fstat(descriptor).st_ino}]"
+    except OSError:
         return ""
 
 
@@ -110,7 +138,7 @@ DEEDS = {
     deed.__name__: deed
     for deed in (
         *(segfault, kill, exit_0, exit_3, sys_exit, sleep, spin),
-        *(allocate_at_once, allocate_fast, allocate_slowly, tell),
+        *(allocate_at_once, allocate_fast, allocate_slowly, linger),
     )
 }
 

@@ -17,8 +17,8 @@ import ray
 
 from dfd.cluster.runtime import LOG
 from dfd_core.errors import RequestError
-from dfd_core.stages.child_process import BrokenProcessPool
 from dfd_core.stages.sandbox import Sandbox
+from dfd_core.stages.sandbox.parent import ChildLostError
 from dfd_core.storage.address import Address
 from dfd_core.storage.files import write_bytes
 from dfd_core.storage.text import as_text, one_line
@@ -58,7 +58,7 @@ class Profile:
                 stack.callback(shutil.rmtree, folder, ignore_errors=True)
                 file = Path(folder) / "profile.json"
                 recorder = _start(sandbox.start(), file)
-            except (OSError, BrokenProcessPool) as error:
+            except (OSError, ChildLostError) as error:
                 self.tally.profiled.remote(f"py-spy does not start: {one_line(error)}")
                 yield
                 return

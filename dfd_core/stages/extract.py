@@ -36,12 +36,13 @@ def extract_segment(
 
     What could be decoded before an error is in the row beside the error. A failure of the storage is tried again first.
     """
-    return retried(lambda: _extract_once(segment, config, detect, open_video))
+    return retried(lambda: extract_once(segment, config, detect, open_video))
 
 
-def _extract_once(
+def extract_once(
     segment: Mapping[str, Any], config: ExtractConfig, detect: Detect, open_video: OpenVideo
 ) -> dict[str, Any]:
+    """Return what `extract_segment` returns; a failure of the storage is not tried again."""
     work = _Work(config, detect)
     error: VideoError | None = None
     try:
@@ -56,7 +57,7 @@ def _extract_once(
     return {
         **outcome(segment, error, num_frames_wanted=work.num_frames_wanted, num_frames=work.num_frames),
         **work.clock.as_row(),
-        **work.shots.as_row(),
+        **(work.shots.as_row() if work.num_frames else UNKNOWN_SHOTS),
         **faces_of(work.faces, config),
     }
 

@@ -23,10 +23,11 @@ def plan_video(
 
     A failure of the storage is tried again first.
     """
-    return retried(lambda: _plan_once(request, config, open_video))
+    return retried(lambda: plan_once(request, config, open_video))
 
 
-def _plan_once(request: dict[str, Any], config: ExtractConfig, open_video: OpenVideo) -> dict[str, Any]:
+def plan_once(request: dict[str, Any], config: ExtractConfig, open_video: OpenVideo) -> dict[str, Any]:
+    """Return what `plan_video` returns; a failure of the storage is not tried again."""
     started_s, started_cpu_s = time.perf_counter(), time.process_time()
     facts = duration_s = None
     segments: list[plan.SegmentRange] = []

@@ -45,11 +45,19 @@ def open_video(uri: str) -> BinaryIO:
         if "AWS Error ACCESS_DENIED" in str(error):
             raise VideoForbiddenError("The file may not be read") from error
         raise VideoStorageError(f"The storage failed: {reason_of(error)}") from error
-    if file.seek(0, os.SEEK_END) == 0:
+    if _size(file) == 0:
         file.close()
         raise VideoEmptyError("The file has zero bytes")
     file.seek(0)
     return file
+
+
+def _size(file: BinaryIO) -> int:
+    try:
+        return file.seek(0, os.SEEK_END)
+    except OSError as error:  # the kernel calls /proc/self/mem a regular file, and it has no end
+        file.close()
+        raise VideoMissingError("Not a regular file is at this address") from error
 
 
 def retried(
