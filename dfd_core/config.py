@@ -64,12 +64,19 @@ class Sampling:
 
 _MOST_FRAMES = 10**9
 
+AGGREGATIONS = "mean, median, max, topk:K or worst-track"
+"""What `Aggregation.parse` reads, for a person."""
+
 
 @dataclass(frozen=True, slots=True)
 class Aggregation:
-    """How the scores of a video's frames become one: `mean`, `median`, `max`, or the mean of the `k` highest."""
+    """How the scores of a video's faces become one number.
 
-    kind: Literal["mean", "median", "max", "topk"] = "mean"
+    `mean`, `median`, `max` and `topk` are over the frames with a face; a frame's score is its highest face, and `topk` is the mean of the `k`
+    highest frames. `worst-track` is the score of the most suspicious track.
+    """
+
+    kind: Literal["mean", "median", "max", "topk", "worst-track"] = "mean"
     k: int = 0
 
     def __post_init__(self) -> None:
@@ -86,14 +93,14 @@ class Aggregation:
         Aggregation(kind='topk', k=5)
 
         Raises:
-            RequestError: `text` is not `mean`, `median`, `max` or `topk:K`.
+            RequestError: `text` is none of `AGGREGATIONS`.
         """
         kind, _, k = text.partition(":")
-        if text in ("mean", "median", "max"):
+        if text in ("mean", "median", "max", "worst-track"):
             return cls(text)  # type: ignore[arg-type]
         if kind == "topk" and k.isdecimal():
             return cls("topk", int(k))
-        raise RequestError(f"Expected aggregation mean, median, max or topk:K. Received: {text!r}")
+        raise RequestError(f"Expected aggregation {AGGREGATIONS}. Received: {text!r}")
 
     def __str__(self) -> str:
         return self.kind if self.kind != "topk" else f"topk:{self.k}"

@@ -172,8 +172,50 @@ SEGMENT_RESULT = pa.schema(
 0 if the clocks of the two nodes disagree by more. `infer_s` and `infer_cpu_s` are the segment's share of the model's wall-clock and
 CPU seconds for its block."""
 
-FACES = pa.schema([_required("video_id", pa.string()), *_FACE, _required("p_fake", pa.float32())])
+FACES = pa.schema(
+    [
+        _required("video_id", pa.string()),
+        *_FACE,
+        pa.field("shot", pa.int32()),
+        _required("p_fake", pa.float32()),
+        pa.field("track_id", pa.int32()),
+    ]
+)
 """The user's `faces/`: one row per face."""
+
+TRACKS = pa.schema(
+    [
+        _required("video_id", pa.string()),
+        _required("track_id", pa.int32()),
+        _required("start_s", pa.float64()),
+        _required("end_s", pa.float64()),
+        _required("first_frame_index", pa.int64()),
+        _required("last_frame_index", pa.int64()),
+        _required("num_frames", pa.int32()),
+        _required("num_faces", pa.int32()),
+        _required("p_fake", pa.float32()),
+        pa.field("verdict", pa.string()),
+        pa.field("uncertain_reason", pa.string()),
+        _required("most_frame_index", pa.int64()),
+        _required("most_face_index", pa.int32()),
+        _required("least_frame_index", pa.int64()),
+        _required("least_face_index", pa.int32()),
+    ]
+)
+"""The user's `tracks/`: one row per person-on-screen. `most_` and `least_` name its most and its least suspicious face."""
+
+SPANS = pa.schema(
+    [
+        _required("video_id", pa.string()),
+        _required("track_id", pa.int32()),
+        _required("span_index", pa.int32()),
+        _required("start_s", pa.float64()),
+        _required("end_s", pa.float64()),
+        _required("num_faces", pa.int32()),
+        _required("p_fake", pa.float32()),
+    ]
+)
+"""The user's `spans/`: one row per suspicious stretch of a track."""
 
 FACE_IMAGES = pa.schema([_required("video_id", pa.string()), *_FACE, _required("image", pa.binary())])
 """`faces/` of a folder of face crops: one row per face with its picture as PNG or JPEG bytes. The manifest's own columns

@@ -102,13 +102,19 @@ class RayNodes:
 
     Attributes:
         folder: Where logs and Ray's session go; short, for it is part of socket names.
+        home: The user's home, whose `.ray/auth_token` then is the token; None for a token in the environment.
     """
 
     folder: Path
+    home: Path | None = None
     nodes: dict[str, Node] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.token = secrets.token_hex(16)
+        self.token = (
+            secrets.token_hex(16)
+            if self.home is None
+            else (self.home / ".ray" / "auth_token").read_text().strip()
+        )
         self._choose_ports()
 
     def _choose_ports(self) -> None:
@@ -120,16 +126,19 @@ class RayNodes:
         """What a process needs to talk to the cluster; nothing of the tests' own."""
         kept = {name: os.environ[name] for name in os.environ if not name.startswith(("RAY_", "PYTHONPATH"))}
         kept["PATH"] = f"{Path(sys.executable).parent}:{kept['PATH']}"
-        return kept | {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": self.token,
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-            "RAY_metrics_report_interval_ms": "1000",
-            "RAY_health_check_initial_delay_ms": "2000",
-            "RAY_health_check_period_ms": "1000",
-            "RAY_health_check_failure_threshold": "3",
-        }
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
+        return (
+            kept
+            | (token if self.home is None else {"HOME": str(self.home)})
+            | {
+                "RAY_USAGE_STATS_ENABLED": "0",
+                "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+                "RAY_metrics_report_interval_ms": "1000",
+                "RAY_health_check_initial_delay_ms": "2000",
+                "RAY_health_check_period_ms": "1000",
+                "RAY_health_check_failure_threshold": "3",
+            }
+        )
 
     def start_head(self) -> None:
         """Start the head and return when its job server answers."""
@@ -208,11 +217,11 @@ class RayNodes:
             time.sleep(0.5)
 
     def ray(
-        self, *arguments: str, cwd: Path | None = None, timeout_s: float = 240
+        self, *arguments: str, cwd: Path | None = None, timeout_s: float = 240, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run the `ray` command against the cluster."""
         return subprocess.run(
-            [RAY, *arguments], env=self.environment | {"RAY_API_SERVER_ADDRESS": self.dashboard},
+            [RAY, *arguments], env=self.environment | {"RAY_API_SERVER_ADDRESS": self.dashboard} | environment,
             cwd=cwd or self.folder, capture_output=True, text=True, timeout=timeout_s, check=False,
         )  # fmt: skip
 

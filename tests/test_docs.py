@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dfd_core.errors import ERROR_KINDS
-from dfd_core.schemas import FACE_IMAGES, FACE_VIDEOS, FACES, VIDEOS
+from dfd_core.schemas import FACE_IMAGES, FACE_VIDEOS, FACES, SPANS, TRACKS, VIDEOS
 from dfd_core.step_clock import STEPS
 
 OUTPUTS = (Path(__file__).parent.parent / "docs" / "outputs.md").read_text()
@@ -21,6 +21,8 @@ TYPES = {
 TABLES = [
     ("`videos`", VIDEOS),
     ("`faces`", FACES),
+    ("`tracks`", TRACKS),
+    ("`spans`", SPANS),
     ("`videos/` without scores", FACE_VIDEOS),
     ("`faces/` with pictures", FACE_IMAGES),
 ]

@@ -1,4 +1,4 @@
-"""Derive faces/ and videos/ of an output folder again, with another aggregation; no video is opened."""
+"""Derive the tables of an output folder again, with another aggregation; no video is opened."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dfd.archive.summary import print_summary
 from dfd.commands.shape import command
 from dfd.exit_status import exit_with
 from dfd_core.answers.aggregate import finish
-from dfd_core.config import Aggregation
+from dfd_core.config import AGGREGATIONS, Aggregation
 from dfd_core.errors import OutputError
 from dfd_core.model.card import ModelCard
 from dfd_core.run.output_folder import OutputFolder
@@ -19,6 +19,7 @@ from dfd_core.run.run_record import RunRecord
 EXAMPLES = """
 dfd NAME scores/ --aggregation max
 dfd NAME scores/ --aggregation topk:5 --threshold 0.7
+dfd NAME scores/ --aggregation worst-track
 """
 
 
@@ -54,7 +55,7 @@ def run(folder: str, aggregation: Aggregation, threshold: float | None) -> None:
     "--aggregation",
     default="mean",
     show_default=True,
-    help="mean, median, max or topk:K over a video's frames.",
+    help=f"How a video's faces become one number: {AGGREGATIONS}.",
 )
 @click.option("--threshold", type=click.FloatRange(0, 1), help="p_fake from which the verdict is fake.  [default: the model's]")  # fmt: skip
 def main(out: str, aggregation: str, threshold: float | None) -> None:

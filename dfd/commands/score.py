@@ -18,7 +18,7 @@ from dfd.commands.options import archive_options, request_fields, take_limits
 from dfd.commands.shape import command, print_result
 from dfd.exit_status import exit_with
 from dfd_core.answers.aggregate import finish
-from dfd_core.config import PRECISIONS, SAMPLINGS, Aggregation, ExtractConfig, Limits, Sampling
+from dfd_core.config import AGGREGATIONS, PRECISIONS, SAMPLINGS, Aggregation, ExtractConfig, Limits, Sampling
 from dfd_core.errors import RequestError
 from dfd_core.model.card import ModelCard
 from dfd_core.model.fetch import local_model
@@ -257,7 +257,7 @@ def _refuse_beyond_machine(request: ScoreRequest, attempt: Attempt) -> None:
     "--aggregation",
     default="mean",
     show_default=True,
-    help="mean, median, max or topk:K over a video's frames.",
+    help=f"How a video's faces become one number: {AGGREGATIONS}.",
 )
 @click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True, help="What the model computes in; auto: float16 on a GPU, bfloat16 on a CPU with instructions for it, else float32.")  # fmt: skip
 @click.option("--raw", is_flag=True, help="p_fake as the model gives it, without the bundle's calibration.")

@@ -1,7 +1,8 @@
-"""STAGE 3, finish: the user's `faces/` and `videos/` from the committed segments. Opens no video; can be run again.
+"""STAGE 3, finish: the user's tables from the committed segments. Opens no video; can be run again.
 
-Frame score = the highest `p_fake` of the frame's faces. Video score = an aggregation over the frames with a face.
-The joins and groupings run in DuckDB, which spills to disk, so the size of the archive is not bounded by memory.
+Frame score = the highest `p_fake` of the frame's faces. Video score = an aggregation over the frames with a face, or over the tracks.
+The joins and groupings run in DuckDB, which spills to disk. The faces pass through once, whole videos at a time, and become tracks, spans and
+scores on the way. So the size of the archive is not bounded by memory.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from dfd_core.answers.spans import spans_of
+from dfd_core.answers.tracks import tracks_of, with_tracks, worst_scores
 from dfd_core.config import Aggregation
 from dfd_core.errors import OutputError
 from dfd_core.run.counts import Counts
@@ -28,6 +31,8 @@ from dfd_core.schemas import (
     MANIFEST,
     SEGMENT,
     SEGMENT_RESULT,
+    SPANS,
+    TRACKS,
     VIDEOS,
     check,
 )
@@ -36,17 +41,23 @@ from dfd_core.storage.tables import dataset, dataset_of_file, read_schema, read_
 
 STATUSES = ("scored", "no_face", "partial", "failed")
 _BATCH_ROWS = 50_000
-_SLICE_ROWS = 500_000
+_SLICE_ROWS = 100_000
 _FRAME = ["video_id", "frame_index", "p_fake"]
+_UNTRACKED = pa.schema(
+    [
+        *(field for field in FACES if field.name != "track_id"),
+        pa.field("appearance", pa.binary()),
+    ]
+)
 _SCORES = pa.schema([VIDEOS.field("video_id"), VIDEOS.field("p_fake")])
 
 
 def finish(out: OutputFolder, *, aggregation: Aggregation, threshold: float, model_id: str) -> Counts:
-    """Write `faces/` and `videos/` from the committed segments and return what they hold.
+    """Write `faces/`, `tracks/`, `spans/` and `videos/` from the committed segments and return what they hold.
 
     Args:
         out: The output folder.
-        aggregation: How a video's frames become one number.
+        aggregation: How a video's faces become one number.
         threshold: `p_fake` from which the verdict is `fake`.
         model_id: Goes into every row.
 
@@ -54,14 +65,27 @@ def finish(out: OutputFolder, *, aggregation: Aggregation, threshold: float, mod
         OutputError: The log is damaged or incomplete, or the tables cannot be written.
     """
     with connect(out, SEGMENT_RESULT) as db, tempfile.TemporaryDirectory(prefix="dfd-scores-") as folder:
-        scores = os.path.join(folder, "scores.parquet")
-        with pq.ParquetWriter(scores, _SCORES) as writer:
-            replace_table(out.faces, _with_scores(_faces(db), db.cursor(), aggregation, writer), FACES)
-        db.register("scores", ds.dataset(scores))
+        aside = {name: os.path.join(folder, f"{name}.parquet") for name in ("scores", "tracks", "spans")}
+        with (
+            pq.ParquetWriter(aside["scores"], _SCORES) as scores,
+            pq.ParquetWriter(aside["tracks"], TRACKS) as tracks,
+            pq.ParquetWriter(aside["spans"], SPANS) as spans,
+        ):
+            answers = _Answers(db.cursor(), aggregation, threshold, scores=scores, tracks=tracks, spans=spans)
+            replace_table(out.faces, answers.passed_on(_whole_videos(_faces(db))), FACES)
+        replace_table(out.tracks, _batches(aside["tracks"]), TRACKS)
+        replace_table(out.spans, _batches(aside["spans"]), SPANS)
+        db.register("scores", ds.dataset(aside["scores"]))
         own = read_own_columns(out)
         schema = pa.schema([*VIDEOS, *own.schema])
         replace_table(out.videos, _videos(db, own, threshold, model_id), schema)
         return counts(db, out, STATUSES)
+
+
+def _batches(path: str) -> Iterator[pa.Table]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_BATCH_ROWS):
+            yield pa.Table.from_batches([batch])
 
 
 @contextmanager
@@ -115,17 +139,43 @@ def _one(db: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
 
 
 def _faces(db: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
-    names = ", ".join(f"face.{name}" for name in FACES.names if name != "video_id")
+    """Yield the faces (`_UNTRACKED`) by video, frame and face; shots are numbered within the video."""
+    names = ", ".join(
+        "face.shot + coalesce(shots_before, 0) AS shot" if name == "shot" else f"face.{name}"
+        for name in _UNTRACKED.names
+        if name != "video_id"
+    )
     reader = db.sql(
         f"""
+        WITH several AS (
+            SELECT segment_id, sum(coalesce(num_shots, 1) - 1) OVER (
+                PARTITION BY plan_key ORDER BY segment_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            )::INTEGER AS shots_before
+            FROM results SEMI JOIN listed USING (segment_id)
+            WHERE plan_key IN (SELECT plan_key FROM plans WHERE len(segments) > 1))
         SELECT video_id, {names}
-        FROM (SELECT manifest_row, video_id, unnest(faces) AS face
-              FROM results SEMI JOIN listed USING (segment_id) JOIN manifest USING (plan_key))
+        FROM (SELECT manifest_row, video_id, shots_before, unnest(faces) AS face
+              FROM results SEMI JOIN listed USING (segment_id) JOIN manifest USING (plan_key)
+                   LEFT JOIN several USING (segment_id))
         ORDER BY manifest_row, face.frame_index, face.face_index
         """
     ).to_arrow_reader(_BATCH_ROWS)
     for batch in reader:
-        yield check(pa.Table.from_batches([batch]).cast(FACES), FACES)
+        yield check(pa.Table.from_batches([batch]).cast(_UNTRACKED), _UNTRACKED)
+
+
+def _whole_videos(faces: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Yield `faces` again in tables of whole videos, each of about `_SLICE_ROWS` rows: what is held is bounded by that or by one video."""
+    held = _UNTRACKED.empty_table()
+    for table in faces:
+        held = pa.concat_tables([held, table])
+        if held.num_rows >= _SLICE_ROWS:
+            begun = pc.index(held.column("video_id"), held.column("video_id")[-1]).as_py()
+            if begun:
+                yield held.slice(0, begun)
+                held = held.slice(begun)
+    if held.num_rows:
+        yield held
 
 
 _OF_FRAMES = {
@@ -136,26 +186,45 @@ _OF_FRAMES = {
 }
 
 
-def _with_scores(
-    faces: Iterator[pa.Table],
-    db: duckdb.DuckDBPyConnection,
-    aggregation: Aggregation,
-    writer: pq.ParquetWriter,
-) -> Iterator[pa.Table]:
-    """Pass `faces` on as they are, and write the score of each of their videos.
+class _Answers:
+    """What is written beside the faces while they pass: the score of each video, its tracks and their spans."""
 
-    The frames of a video become a list, which DuckDB cannot spill to disk; so the faces, which come a video at a time, are
-    taken some hundred thousand at once.
-    """
-    held = FACES.empty_table().select(_FRAME)
-    for table in faces:
-        held = pa.concat_tables([held, table.select(_FRAME)])
-        if held.num_rows >= _SLICE_ROWS:
-            begun = pc.index(held.column("video_id"), held.column("video_id")[-1]).as_py()
-            writer.write_table(_scores(db, held.slice(0, begun), aggregation))
-            held = held.slice(begun)
-        yield table
-    writer.write_table(_scores(db, held, aggregation))
+    def __init__(
+        self,
+        db: duckdb.DuckDBPyConnection,
+        aggregation: Aggregation,
+        threshold: float,
+        *,
+        scores: pq.ParquetWriter,
+        tracks: pq.ParquetWriter,
+        spans: pq.ParquetWriter,
+    ) -> None:
+        self._db = db
+        self._aggregation = aggregation
+        self._threshold = threshold
+        self._scores, self._tracks, self._spans = scores, tracks, spans
+
+    def passed_on(self, videos: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        """Yield the faces (FACES) of whole videos (`_UNTRACKED`), with their tracks."""
+        for untracked in videos:
+            faces = with_tracks(untracked)
+            tracks = _with_verdict(tracks_of(faces), self._threshold)
+            self._tracks.write_table(tracks.select(TRACKS.names).cast(TRACKS))
+            self._spans.write_table(
+                spans_of(faces, threshold_low=self._threshold, threshold_high=self._threshold)
+            )
+            if self._aggregation.kind == "worst-track":
+                self._scores.write_table(worst_scores(tracks).cast(_SCORES))
+            else:
+                self._scores.write_table(_scores(self._db, faces.select(_FRAME), self._aggregation))
+            yield faces
+
+
+def _with_verdict(scored: pa.Table, threshold: float) -> pa.Table:
+    """Return `scored` with `verdict` and `uncertain_reason`, null where `p_fake` is."""
+    is_fake = pc.greater_equal(scored.column("p_fake"), pa.scalar(threshold, pa.float32()))
+    scored = scored.append_column("verdict", pc.if_else(is_fake, "fake", "real"))
+    return scored.append_column("uncertain_reason", pa.nulls(scored.num_rows, pa.string()))
 
 
 def _scores(db: duckdb.DuckDBPyConnection, frames: pa.Table, aggregation: Aggregation) -> pa.Table:
@@ -188,11 +257,7 @@ def _videos(
         """
     )
     for batch in joined.to_arrow_reader(_BATCH_ROWS):
-        core = pa.Table.from_batches([batch])
-        verdict = pc.if_else(
-            pc.greater_equal(core.column("p_fake"), pa.scalar(threshold, pa.float32())), "fake", "real"
-        )
-        core = core.append_column("verdict", verdict)
+        core = _with_verdict(pa.Table.from_batches([batch]), threshold)
         core = core.append_column("model_id", pa.array([model_id] * core.num_rows, pa.string()))
         yield finish_videos(core, own, VIDEOS)
 

@@ -49,6 +49,16 @@ class OutputFolder:
         return self.root / "faces"
 
     @property
+    def tracks(self) -> Address:
+        """The user's table of tracks."""
+        return self.root / "tracks"
+
+    @property
+    def spans(self) -> Address:
+        """The user's table of suspicious stretches."""
+        return self.root / "spans"
+
+    @property
     def run_json(self) -> Address:
         """What ran, with what, and how it ended."""
         return self.root / "run.json"

@@ -14,8 +14,19 @@ from dfd_core.config import Aggregation
 from dfd_core.errors import OutputError
 from dfd_core.run import worklist
 from dfd_core.run.output_folder import OutputFolder
-from dfd_core.schemas import FACES, MANIFEST, SECONDS, SEGMENT_RESULT, VIDEO_PLAN, VIDEOS, to_table
+from dfd_core.schemas import (
+    FACES,
+    MANIFEST,
+    SECONDS,
+    SEGMENT_RESULT,
+    SPANS,
+    TRACKS,
+    VIDEO_PLAN,
+    VIDEOS,
+    to_table,
+)
 from dfd_core.storage.tables import read_table, write_table
+from tests.answers.face_rows import face, looks
 
 THRESHOLD = 0.6
 
@@ -299,3 +310,90 @@ def test_a_log_of_before_convert_was_measured_is_finished_all_the_same(tmp_path)
     assert counts.videos["scored"] == 1
     assert (counts.stage_s["decode"], counts.stage_s["convert"]) == (3.0, 3.0)
     assert (counts.stage_cpu_s["probe"], counts.stage_cpu_s["decode"]) == (0.0, 0.5)
+
+
+def two_people(frames, scores, shot=0):
+    """The first of two people scores 0.1 in every frame, the second `scores`."""
+    rows = []
+    for frame, score in zip(frames, scores, strict=True):
+        rows += [
+            face(frame, 0, p_fake=0.1, shot=shot),
+            face(frame, 1, x=700, face_index=1, p_fake=score, shot=shot),
+        ]
+    return [{name: value for name, value in row.items() if name != "video_id"} for row in rows]
+
+
+def test_people_become_tracks_and_their_suspicious_stretches_spans(tmp_path):
+    result = result_row("a", 0, {}, num_frames=6) | {
+        "faces": two_people(range(6), [0.1, 0.9, 0.9, 0.9, 0.1, 0.1])
+    }
+    out = make(tmp_path, [plan_row("a", 1)], [result])
+    finished(out)
+    assert pq.read_table(str(out.tracks)).schema.equals(TRACKS)
+    assert pq.read_table(str(out.spans)).schema.equals(SPANS)
+    assert [(row["track_id"], row["num_faces"], row["verdict"]) for row in read(out.tracks)] == [
+        (0, 6, "real"),
+        (1, 6, "real"),
+    ]
+    assert [(row["track_id"], row["start_s"], row["end_s"]) for row in read(out.spans)] == [(1, 1.0, 3.0)]
+    assert [row["track_id"] for row in read(out.faces)] == [0, 1] * 6
+
+
+def test_one_altered_person_of_two_is_the_videos_score_by_the_worst_track(tmp_path):
+    result = result_row("a", 0, {}, num_frames=5) | {"faces": two_people(range(5), [0.8] * 5)}
+    out = make(tmp_path, [plan_row("a", 1), plan_row("b", 1)], [result, result_row("b", 0, {}, num_frames=5)])
+    finished(out, "worst-track")
+    assert [(row["p_fake"], row["verdict"]) for row in read(out.videos)] == [
+        (pytest.approx(0.8), "fake"),
+        (None, None),
+    ]
+
+
+def test_shots_are_counted_through_the_segments_of_a_video_and_end_its_tracks(tmp_path):
+    parts = [two_people(range(0, 3), [0.5] * 3), two_people(range(3, 6), [0.5] * 3)]
+    parts.append(two_people(range(6, 8), [0.5] * 2, shot=1))
+    shots = [2, 1, 2]  # the first segment cuts after its last face
+    results = [
+        result_row("a", n, {}, num_frames=3) | {"faces": part, "num_shots": shots[n]}
+        for n, part in enumerate(parts)
+    ]
+    out = make(tmp_path, [plan_row("a", 3)], results[::-1])
+    finished(out)
+    assert [row["shot"] for row in read(out.faces)] == [0] * 6 + [1] * 6 + [2] * 4
+    assert [row["track_id"] for row in read(out.faces)] == [0, 1] * 3 + [2, 3] * 3 + [4, 5] * 2
+
+
+@pytest.mark.parametrize("slice_rows", [1, 7, 10_000])
+def test_tracks_are_the_same_however_the_faces_are_sliced(tmp_path, slice_rows, monkeypatch):
+    monkeypatch.setattr(aggregate, "_SLICE_ROWS", slice_rows)
+    monkeypatch.setattr(aggregate, "_BATCH_ROWS", 3)
+    results = [result_row(key, 0, {}) | {"faces": two_people(range(4), [0.9] * 4)} for key in "abc"]
+    out = make(tmp_path, [plan_row(key, 1) for key in "abc"], results)
+    finished(out)
+    assert [(row["video_id"], row["track_id"]) for row in read(out.tracks)] == [
+        (f"v/{key}", track) for key in "abc" for track in (0, 1)
+    ]
+    assert [row["track_id"] for row in read(out.spans)] == [1, 1, 1]
+
+
+def test_a_log_of_before_there_were_tracks_has_some_by_place_and_size(tmp_path):
+    result = result_row("a", 0, {}, num_frames=4) | {"faces": two_people(range(4), [0.9] * 4)}
+    out = make(tmp_path, [plan_row("a", 1)], [result])
+    path = f"{out.segment_log.data}/0-0.parquet"
+    row = pq.read_table(path).drop_columns(["num_shots", "frame_hashes"]).to_pylist()[0]
+    row["faces"] = [
+        {name: value for name, value in face.items() if name not in ("shot", "appearance")}
+        for face in row["faces"]
+    ]
+    pq.write_table(pa.Table.from_pylist([row]), path)
+    finished(out)
+    assert [row["num_faces"] for row in read(out.tracks)] == [4, 4]
+    assert {row["shot"] for row in read(out.faces)} == {None}
+
+
+def test_appearances_do_not_leave_the_log(tmp_path):
+    result = result_row("a", 0, {}) | {"faces": two_people([0], [0.5])}
+    out = make(tmp_path, [plan_row("a", 1)], [result])
+    finished(out)
+    assert looks(0) == result["faces"][0]["appearance"]
+    assert "appearance" not in pq.read_table(str(out.faces)).column_names

@@ -80,13 +80,18 @@ def working_dir(tmp_path_factory):
     """The project as it would be submitted, in which some modules write down where they are loaded."""
     folder = tmp_path_factory.mktemp("project")
     ignored = shutil.ignore_patterns("__pycache__")
-    for name in ("dfd_core", "jobs"):
+    for name in ("dfd", "dfd_core", "jobs"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in (".rayignore", ".gitignore", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
-    for module in ("dfd_core/stages/extract.py", "dfd_core/model/predictor.py", "jobs/score.py"):
+    for module, before in (
+        ("dfd_core/stages/extract.py", "\nfrom typing"),
+        ("dfd_core/model/predictor.py", "\nfrom typing"),
+        ("jobs/score.py", "\nfrom pathlib"),
+    ):
         text = (folder / module).read_text()
-        (folder / module).write_text(text.replace("\nfrom typing", f"\n{TRACE}\nfrom typing", 1))
+        assert before in text
+        (folder / module).write_text(text.replace(before, f"\n{TRACE}{before}", 1))
     return folder
 
 
