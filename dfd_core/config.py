@@ -73,10 +73,10 @@ class Aggregation:
     """How the scores of a video's faces become one number.
 
     `mean`, `median`, `max` and `topk` are over the frames with a face; a frame's score is its highest face, and `topk` is the mean of the `k`
-    highest frames. `worst-track` is the score of the most suspicious track.
+    highest frames. `worst-track` is the score of the most suspicious track; a video with one track is scored by `mean`.
     """
 
-    kind: Literal["mean", "median", "max", "topk", "worst-track"] = "mean"
+    kind: Literal["mean", "median", "max", "topk", "worst-track"] = "worst-track"
     k: int = 0
 
     def __post_init__(self) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dfd_core.model.predictor import Predictor
 
 _LIMITS = Limits()
-_MEAN = Aggregation()
+_AGGREGATION = Aggregation()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def score_video(
     *,
     model: str | os.PathLike[str] = DEFAULT_MODEL,
     sampling: str | None = None,
-    aggregation: Aggregation = _MEAN,
+    aggregation: Aggregation = _AGGREGATION,
     precision: str = "auto",
     raw: bool = False,
     detect_max_side_px: int | None = None,

@@ -53,7 +53,7 @@ def run(folder: str, aggregation: Aggregation, threshold: float | None) -> None:
 @click.argument("out")
 @click.option(
     "--aggregation",
-    default="mean",
+    default="worst-track",
     show_default=True,
     help=f"How a video's faces become one number: {AGGREGATIONS}.",
 )

@@ -255,7 +255,7 @@ def _refuse_beyond_machine(request: ScoreRequest, attempt: Attempt) -> None:
 )
 @click.option(
     "--aggregation",
-    default="mean",
+    default="worst-track",
     show_default=True,
     help=f"How a video's faces become one number: {AGGREGATIONS}.",
 )

@@ -180,6 +180,7 @@ def _whole_videos(faces: Iterator[pa.Table]) -> Iterator[pa.Table]:
 
 _OF_FRAMES = {
     "mean": "list_avg(p)",
+    "worst-track": "list_avg(p)",  # of a video with one track
     "median": "list_median(p)",
     "max": "list_max(p)",
     "topk": "list_avg(list_slice(list_reverse_sort(p), 1, {k}))",
@@ -213,10 +214,7 @@ class _Answers:
             self._spans.write_table(
                 spans_of(faces, threshold_low=self._threshold, threshold_high=self._threshold)
             )
-            if self._aggregation.kind == "worst-track":
-                self._scores.write_table(worst_scores(tracks).cast(_SCORES))
-            else:
-                self._scores.write_table(_scores(self._db, faces.select(_FRAME), self._aggregation))
+            self._scores.write_table(_scores(self._db, faces.select(_FRAME), tracks, self._aggregation))
             yield faces
 
 
@@ -227,18 +225,21 @@ def _with_verdict(scored: pa.Table, threshold: float) -> pa.Table:
     return scored.append_column("uncertain_reason", pa.nulls(scored.num_rows, pa.string()))
 
 
-def _scores(db: duckdb.DuckDBPyConnection, frames: pa.Table, aggregation: Aggregation) -> pa.Table:
-    """Return a row of `_SCORES` for each video of `frames`."""
+def _scores(
+    db: duckdb.DuckDBPyConnection, frames: pa.Table, tracks: pa.Table, aggregation: Aggregation
+) -> pa.Table:
+    """Return a row of `_SCORES` for each video of `frames`, whose tracks are `tracks`."""
     of_frames = _OF_FRAMES[aggregation.kind].format(k=aggregation.k)
     db.register("frames", frames)
+    db.register("worst", worst_scores(tracks if aggregation.kind == "worst-track" else tracks.slice(0, 0)))
     # The frames are listed in their order before they are averaged: a sum in any order is not the same number twice.
     return (
         db.sql(
             f"""
-        SELECT video_id, {of_frames}::FLOAT AS p_fake FROM (
+        SELECT video_id, coalesce(worst.p_fake, {of_frames}::FLOAT) AS p_fake FROM (
             SELECT video_id, list(p ORDER BY frame_index) AS p FROM (
                 SELECT video_id, frame_index, max(p_fake)::DOUBLE AS p FROM frames GROUP BY ALL)
-            GROUP BY video_id)
+            GROUP BY video_id) LEFT JOIN worst USING (video_id)
         """
         )
         .to_arrow_table()

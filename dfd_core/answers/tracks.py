@@ -105,13 +105,14 @@ def _trimmed_means(
 
 
 def worst_scores(tracks: pa.Table) -> pa.Table:
-    """Return `video_id` and `p_fake` of the worst track of each video of `tracks`, whole videos.
+    """Return `video_id` and the highest `p_fake` of its tracks, for each video of `tracks` that has several.
 
-    Only tracks of at least `FEWEST_FACES` faces count, unless a video has none of them.
+    Only tracks of at least `FEWEST_FACES` faces count. A video with one of them or none is not in the result.
     """
-    video, count = video_numbers(tracks), tracks.column("num_faces").to_numpy()
-    p_fake = tracks.column("p_fake").to_numpy()
-    order = np.lexsort((p_fake, count >= FEWEST_FACES, video))
+    counted = tracks.filter(pc.greater_equal(tracks.column("num_faces"), FEWEST_FACES))
+    video, p_fake = video_numbers(counted), counted.column("p_fake").to_numpy()
+    order = np.lexsort((p_fake, video))
     begins = _begins(video[order])
-    worst = order[np.append(begins[1:], len(order)) - 1]
-    return tracks.select(["video_id", "p_fake"]).take(pa.array(worst))
+    ends = np.append(begins[1:], len(order)) - 1 if len(begins) else begins
+    worst = order[ends[ends > begins]]
+    return counted.select(["video_id", "p_fake"]).take(pa.array(worst))

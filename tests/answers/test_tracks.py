@@ -56,18 +56,17 @@ def test_faces_keep_their_rows_and_gain_a_track():
     assert pc.count_distinct(faces.column("track_id")).as_py() == 2
 
 
-def test_the_worst_track_is_the_videos_score_unless_it_is_too_short():
+def test_the_worst_track_is_known_of_videos_with_several_that_are_long_enough():
     rows = [*two_people(), face(4, 5, x=1500, face_index=2, p_fake=1.0)]
-    rows += [face(n, 0, video_id="w", p_fake=0.3) for n in range(2)]
+    rows += [face(n, 0, video_id="w", p_fake=0.3) for n in range(5)]
+    rows += [face(n, 1, video_id="w", x=900, face_index=1, p_fake=0.9) for n in range(2)]
     worst = worst_scores(tracks_of(tracked(rows)))
-    assert worst.to_pylist() == [
-        {"video_id": "v", "p_fake": pytest.approx(0.73)},
-        {"video_id": "w", "p_fake": pytest.approx(0.3)},
-    ]
+    assert worst.to_pylist() == [{"video_id": "v", "p_fake": pytest.approx(0.73)}]
 
 
 def test_no_faces_have_no_tracks():
     empty = tracks_of(tracked([]))
+    assert worst_scores(empty).num_rows == 0
     assert empty.num_rows == 0
     assert empty.schema.equals(
         pa.schema([field for field in TRACKS if field.name not in ("verdict", "uncertain_reason")])
