@@ -4,7 +4,7 @@
 
 Each way runs in a process of its own, in turn. The clock of the start begins with the import of TensorFlow and ends with
 the first 64 scores. Prints one table, the least of the
-repeats in each column; docs/decisions/0004-inference-graph.md keeps one.
+repeats in each column; docs/decisions/0005-inference-graph.md keeps one.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from dfd.archive.folder import source_name, take_folder
 from dfd.cluster.runtime import LOG, ray_cluster, without_stderr
@@ -26,6 +27,7 @@ from dfd_core.storage.text import as_text, one_line
 from dfd_core.storage.uri import is_remote, local_path
 from dfd_core.training.augment import Augmentation
 from dfd_core.training.labelled import Labelled, open_labelled
+from dfd_core.training.recipes import RECIPES
 from dfd_core.training.settings import CALIBRATIONS, TrainingSettings
 
 DEFAULTS = TrainingSettings()
@@ -213,6 +215,7 @@ def _first(*values: Any) -> Any:
 @click.option("--faces", help="Where to put the faces when LABELLED is a manifest of videos.")
 @click.option("--margin", type=click.FloatRange(0), help="What the faces' boxes were widened by, as a fraction.  [default: what the folder of faces says, else 0]")  # fmt: skip
 @click.option("--sampling", help=f"{SAMPLINGS}: the frames the model is for.  [default: what the folder of faces says, else stride]")  # fmt: skip
+@click.option("--recipe", type=click.Choice(list(RECIPES)), default="seed", show_default=True, help="Defaults of the options below: the seed report's, or robust: self-blended faces, H.264, AdamW with cosine decay, an average of the weights, label smoothing, balanced labels.")  # fmt: skip
 @click.option("--backbone", default=DEFAULTS.backbone, show_default=True, help="A keras.applications model in snake_case, efficientnet_lite0 or small_resnet.")  # fmt: skip
 @click.option(
     "--input-size",
@@ -244,6 +247,7 @@ def _first(*values: Any) -> Any:
 @click.option("--threshold", default=DEFAULTS.threshold, show_default=True, help="p_fake from which the verdict is fake: a number, or chosen on the validation videos by eer, youden or fpr:X.")  # fmt: skip
 @click.option("--calibration", type=click.Choice(CALIBRATIONS), default=DEFAULTS.calibration, show_default=True, help="How p_fake is fitted to the validation videos, so that 0.8 means four fakes in five.")  # fmt: skip
 @click.option("--class-balance", type=click.Choice(["none", "weights"]), default=DEFAULTS.class_balance, show_default=True, help="weights: both labels count the same, however many faces each has.")  # fmt: skip
+@click.option("--dataset-weights", default=DEFAULTS.dataset_weights, help="NAME=W,…: share of an epoch's faces that each dataset gets, by the column dataset or pool; small datasets are then repeated.  [default: each face once]")  # fmt: skip
 @click.option("--augment", default="default", show_default=True, help=f"How faces are altered in training: none, default or NAME=P,… with probabilities. default is {Augmentation()}.")  # fmt: skip
 @click.option("--precision", type=click.Choice(PRECISIONS), default=DEFAULTS.precision, show_default=True, help="Number format of the training.")  # fmt: skip
 @click.option("--workers", default=DEFAULTS.num_workers, show_default=True, help="Processes that train.")
@@ -266,7 +270,15 @@ def main(**flags: Any) -> None:
     Exit status: 0 the bundle is written; 1 the training failed, and the same command resumes; 2 the request is
     unusable; 130 interrupted, and the same command resumes.
     """
-    exit_with(lambda: _status(flags), verbose=flags["verbose"])
+    chosen = with_recipe(flags, click.get_current_context())
+    exit_with(lambda: _status(chosen), verbose=flags["verbose"])
+
+
+def with_recipe(flags: dict[str, Any], context: click.Context) -> dict[str, Any]:
+    """Return `flags` without `recipe`, which decides the options that were not given on the command line."""
+    is_given = {name for name in flags if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
+    recipe = {name: value for name, value in RECIPES[flags["recipe"]].items() if name not in is_given}
+    return {name: value for name, value in {**flags, **recipe}.items() if name != "recipe"}
 
 
 def _status(flags: dict[str, Any]) -> int:

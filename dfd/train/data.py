@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from dfd.cluster.runtime import plain_errors
 from dfd_core.faces.images import FaceColumns
 from dfd_core.storage.address import Address
 from dfd_core.storage.tables import write_table
-from dfd_core.training.augment import Augmentation, augment, rng_of
-from dfd_core.training.face_index import INDEX, crops_of_images, image_bytes, index_faces
+from dfd_core.training.augment import Augmentation, augment_face, rng_of
+from dfd_core.training.face_index import INDEX, as_landmarks, crops_of_images, image_bytes, index_faces
 from dfd_core.training.labelled import Labelled, read_images
 from dfd_core.training.placement import Placement
 
@@ -53,15 +54,14 @@ class FaceTables:
         if manifest is None:
             assert self.labelled.columns is not None
             return self.labelled.columns
-        return FaceColumns(
-            "image", "video_id", "label", "group" if "group" in manifest.column_names else None
-        )
+        group, dataset = (name if name in manifest.column_names else None for name in ("group", "dataset"))
+        return FaceColumns("image", "video_id", "label", group, dataset)
 
     def dataset(self) -> Dataset:
         """Return the lazy dataset of pictures: one row a face."""
         if self.labelled.manifest is None:
             fs = self.address.fs
-            names = [self.columns.image, self.columns.video_id, self.columns.label, self.columns.group]
+            names = list(astuple(self.columns))
             schema = pq.read_schema(self.labelled.files[0], filesystem=fs).names
             names += ["frame_index"] if "frame_index" in schema else []
             faces = ray.data.read_parquet(list(self.labelled.files), filesystem=fs, num_cpus=1)
@@ -176,7 +176,14 @@ class Feed:
             yield self._batch(table)
 
     def training(
-        self, *, augmentation: Augmentation, seed: int, epoch: int, shuffle_faces: int, skip: int = 0
+        self,
+        *,
+        augmentation: Augmentation,
+        seed: int,
+        epoch: int,
+        shuffle_faces: int,
+        fake_weight: float,
+        skip: int = 0,
     ) -> Iterator[Batch]:
         """Yield one epoch's batches, augmented, read ahead of the training.
 
@@ -188,6 +195,7 @@ class Feed:
             seed: Of order and augmentation.
             epoch: From 0.
             shuffle_faces: Size of the buffer.
+            fake_weight: What a real face weighs that self-blending makes a fake.
             skip: Steps to leave out, which an interrupted epoch has done.
         """
         tables = self.shard.iter_batches(
@@ -197,11 +205,24 @@ class Feed:
             local_shuffle_seed=int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]),
         )
 
+        def augmented(row: int, batch: Batch, landmarks: list[float] | None) -> tuple[Any, bool]:
+            return augment_face(
+                batch.crops[row],
+                is_fake=bool(batch.is_fake[row]),
+                landmarks=as_landmarks(landmarks),
+                augmentation=augmentation,
+                rng=rng_of(seed, epoch, int(batch.position[row])),
+            )
+
         def prepare(table: pa.Table) -> Batch:
             batch = self._batch(table)
-            pairs = zip(batch.crops, batch.position.tolist(), strict=True)
-            crops = pool.map(lambda pair: augment(pair[0], augmentation, rng_of(seed, epoch, pair[1])), pairs)
-            return replace(batch, crops=np.stack(list(crops)))
+            landmarks = table.column("landmarks").to_pylist()
+            crops, labels = zip(
+                *pool.map(augmented, range(len(table)), repeat(batch), landmarks), strict=True
+            )
+            is_fake = np.array(labels, np.bool_)
+            weight = np.where(is_fake & ~batch.is_fake, np.float32(fake_weight), batch.weight)
+            return replace(batch, crops=np.stack(crops), is_fake=is_fake, weight=weight)
 
         with ThreadPoolExecutor(self.num_threads) as pool, ThreadPoolExecutor(1) as reader:
             kept = (table for step, table in enumerate(tables) if step >= skip)

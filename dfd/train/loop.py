@@ -35,6 +35,7 @@ class Job:
         card: The fields of the card that say how crops become input.
         num_train: Places in the order of training, a multiple of the global batch.
         num_validation: Validation faces.
+        fake_weight: What a self-blended face weighs.
         checkpoint_every_steps: 0 for one checkpoint an epoch.
         tally: The actor that shows progress.
         backend: Of Keras.
@@ -44,6 +45,7 @@ class Job:
     card: dict[str, Any]
     num_train: int
     num_validation: int
+    fake_weight: float
     checkpoint_every_steps: int
     tally: Any
     backend: str
@@ -116,6 +118,7 @@ class _Worker:
             epoch=trainer.epoch,
             shuffle_faces=settings.shuffle_faces,
             skip=trainer.step,
+            fake_weight=job.fake_weight,
         )
         for batch in batches:
             trainer.train_step(batch)

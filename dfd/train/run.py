@@ -32,8 +32,9 @@ from dfd_core.storage.files import exists, read_bytes, write_bytes
 from dfd_core.storage.tables import read_table, write_table
 from dfd_core.training.face_index import usable_faces
 from dfd_core.training.labelled import Labelled
-from dfd_core.training.placement import balanced_weights, place
-from dfd_core.training.report import side_counts
+from dfd_core.training.placement import place
+from dfd_core.training.report import blend_facts, side_counts
+from dfd_core.training.sampling import Ints, balanced_weights, draw_epoch, parse_weights
 from dfd_core.training.settings import TrainingSettings
 from dfd_core.training.splits import audit, split_by_group
 
@@ -48,11 +49,13 @@ class Prepared:
     Attributes:
         num_train: Places in the order of training.
         num_validation: Validation faces.
+        fake_weight: What a self-blended face weighs.
         facts: Counts by side, what was left out, the split and its audit, for the card.
     """
 
     num_train: int
     num_validation: int
+    fake_weight: float
     facts: dict[str, Any]
 
 
@@ -88,16 +91,16 @@ def prepare(out: OutputFolder, labelled: Labelled, address: str, settings: Train
         "train": rows[~split.is_validation],
         "validation": rows[split.is_validation].reset_index(drop=True),
     }
+    train, blends = sides["train"], settings.augmentation.self_blend
+    order = draw_epoch(train["dataset"], parse_weights(settings.dataset_weights), settings.seed)
     weights = (
-        balanced_weights(sides["train"]["is_fake"].to_numpy())
+        balanced_weights(train["is_fake"].to_numpy()[order], self_blend=blends)
         if settings.class_balance == "weights"
         else (1.0, 1.0)
     )
     placements = {
-        "train": place(
-            sides["train"], multiple=settings.batch_size, seed=settings.seed, weight_of_label=weights
-        ),
-        "validation": place(sides["validation"], multiple=settings.batch_size, seed=None),
+        "train": place(train, multiple=settings.batch_size, order=order, weight_of_label=weights),
+        "validation": place(sides["validation"], multiple=settings.batch_size),
     }
     for name, placement in placements.items():
         write_side(tables, placement, _address(out, name))
@@ -111,10 +114,17 @@ def prepare(out: OutputFolder, labelled: Labelled, address: str, settings: Train
         "images_shared_by_groups": split.num_shared_images,
         "faces_repeated_to_fill_the_last_step": placements["train"].size - placements["train"].count,
         "audit": found,
+        **({"places_by_dataset": _by_dataset(train, order)} if settings.dataset_weights else {}),
+        **({"self_blend": blend_facts(train, blends)} if blends else {}),
     }
-    prepared = Prepared(placements["train"].size, placements["validation"].count, facts)
+    prepared = Prepared(placements["train"].size, placements["validation"].count, weights[1], facts)
     write_bytes(marker, json.dumps(asdict(prepared)).encode())
     return prepared
+
+
+def _by_dataset(train: pd.DataFrame, order: Ints) -> dict[str, int]:
+    """Return how many places of an epoch each dataset has."""
+    return {str(name): int(count) for name, count in train["dataset"].iloc[order].value_counts().items()}
 
 
 def fit(
@@ -144,6 +154,7 @@ def fit(
             {"name": card.name, "input_size": card.input_size, "scale": card.scale},
             prepared.num_train,
             prepared.num_validation,
+            prepared.fake_weight,
             checkpoint_every_steps,
             progress.tally,
             os.environ.get("KERAS_BACKEND") or "tensorflow",

@@ -34,12 +34,17 @@ class FaceColumns:
             `video_id` goes before all others, and text before numbers.
         label: `real` or `fake`; None where the table has no labels.
         group: The source video or person, in text or numbers; None where the table has none.
+        dataset: Where a picture is from, in text: `dataset` or `pool`; None where the table has neither.
+        landmarks: Lists of numbers, x and y by turns, as fractions of the picture's width and height; None where the table
+            has none.
     """
 
     image: str
     video_id: str
     label: str | None
     group: str | None
+    dataset: str | None = None
+    landmarks: str | None = None
 
     @classmethod
     def of(cls, schema: pa.Schema) -> FaceColumns:
@@ -71,6 +76,8 @@ class FaceColumns:
             video_id,
             _first(schema, ("label",), _holds_text),
             _first(schema, ("group",), _holds_names),
+            _first(schema, ("dataset", "pool"), _holds_text),
+            _first(schema, ("landmarks",), _holds_points),
         )
 
     def with_text_names(self, faces: pa.Table) -> pa.Table:
@@ -93,6 +100,11 @@ def _holds_text(kind: pa.DataType) -> bool:
 
 def _holds_names(kind: pa.DataType) -> bool:
     return _holds_text(kind) or bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _holds_points(kind: pa.DataType) -> bool:
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return is_list and bool(pa.types.is_floating(kind.value_type))
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:

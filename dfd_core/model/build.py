@@ -20,6 +20,7 @@ from typing import Any
 from dfd_core.errors import ModelError, as_model_error
 from dfd_core.model.backbones import build_backbone, canonical_backbone
 from dfd_core.model.card import MODEL_FILENAME, ModelCard, write_card
+from dfd_core.model.limits import refuse_missing_weights
 from dfd_core.model.safety import check_model_file, sha256_of
 from dfd_core.model.source import ModelSource, bundle_path
 
@@ -100,7 +101,7 @@ def load_model(source: ModelSource) -> Any:
     import keras
 
     assert source.path is not None
-    check_model_file(source.path, source.card.sha256)
+    refuse_missing_weights(check_model_file(source.path, source.card.sha256), source.path)
     with as_model_error(f"Keras cannot load {source.path}"):
         return keras.saving.load_model(source.path, compile=False, safe_mode=True)
 
@@ -113,7 +114,7 @@ def _weights_file(weights: str | os.PathLike[str]) -> Path:
             f"Unusable weights. Expected imagenet, none, or a bundle (`default` is the one that ships), .keras or .h5 file. Received: {weights}"
         )
     if path.suffix == ".keras":
-        check_model_file(path)
+        refuse_missing_weights(check_model_file(path), path)
     return path
 
 

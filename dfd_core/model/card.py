@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +28,11 @@ _MEANING = ("color", "scale", "mean", "std", "classes", "output")
 COLORS = ("rgb", "bgr")
 SCALES = ("x/255", "x/127.5-1", "x")
 OUTPUTS = ("probability", "logit")
+
+_MAX_CARD_BYTES = 16 << 20
+_MAX_DEPTH = 50
+MAX_NAME = 200
+"""Characters of a card's name, which every row of the output repeats."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -81,7 +86,9 @@ class ModelCard:
         for name in ("mean", "std", "classes"):
             value = getattr(self, name)
             object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
-        self._check("name", isinstance(self.name, str) and self.name.strip() != "", "a non-empty string")
+        self._check(
+            "name", _is_name(self.name), f"text that can be printed, of at most {MAX_NAME} characters"
+        )
         size = self.input_size
         self._check("input_size", is_int(size) and 8 <= size <= 2048, "pixels, an integer from 8 to 2048")
         self._check("color", self.color in COLORS, f"one of {', '.join(COLORS)}")
@@ -129,7 +136,7 @@ class ModelCard:
     def _check(self, name: str, ok: bool, expected: str) -> None:
         if not ok:
             raise ModelError(
-                f"card.json: `{name}` is unusable. Expected {expected}. Received: {getattr(self, name)!r}"
+                f"card.json: `{name}` is unusable. Expected {expected}. Received: {getattr(self, name)!r:.200}"
             )
 
     @property
@@ -208,12 +215,35 @@ def read_fields(folder: Path) -> dict[str, Any]:
         )
         raise ModelError(f"{folder} is no model bundle: it has no {CARD_FILENAME}. {WHAT_TO_PASS}{also}")
     try:
+        if path.stat().st_size > _MAX_CARD_BYTES:
+            raise ModelError(f"{path} is too large. Expected at most {_MAX_CARD_BYTES >> 20} MiB")
         fields = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not readable JSON: {error}") from error
     if not isinstance(fields, dict):
         raise ModelError(f"{path}: Expected an object. Received: {type(fields).__name__}")
+    if problem := _why_unwritable(fields):
+        raise ModelError(f"{path} is unusable: it {problem}")
     return fields
+
+
+def _why_unwritable(value: object) -> str | None:
+    """Return why a decoded JSON value could not be written again, as `run.json` does; None if it could."""
+    pending: list[tuple[object, int]] = [(value, 1)]
+    while pending:
+        value, depth = pending.pop()
+        if depth > _MAX_DEPTH:
+            return f"is nested deeper than {_MAX_DEPTH} levels"
+        if isinstance(value, dict):
+            pending += [(part, depth + 1) for pair in value.items() for part in pair]
+        elif isinstance(value, list):
+            pending += [(part, depth + 1) for part in value]
+        elif isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                return "holds text that is not Unicode"
+    return None
 
 
 def is_int(value: object) -> bool:
@@ -222,7 +252,13 @@ def is_int(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # An integer of hundreds of digits is no float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _is_name(value: object) -> bool:
+    """Return whether a decoded JSON value is a name; a lone surrogate is not printable."""
+    return isinstance(value, str) and value.strip() != "" and len(value) <= MAX_NAME and value.isprintable()
 
 
 def _is_triple(value: object) -> bool:
@@ -232,7 +268,7 @@ def _is_triple(value: object) -> bool:
 def _is_calibration(value: object) -> bool:
     try:
         return isinstance(value, Mapping) and bool(Calibration.from_card(value))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return False
 
 

@@ -1,4 +1,4 @@
-"""Finished graphs on this machine's disk, so that a model is built once a machine and not once a process."""
+"""Finished graphs on this machine's disk: a model is built once for each machine, not for each process."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _PATIENCE_S = 300.0
 
 
 def private_folder() -> Path | None:
-    """Return where this user's graphs are kept, or None if nothing may or can be kept.
+    """Return the folder for this user's graphs, or None if graphs are not to be kept or cannot be.
 
-    It is `DFD_CACHE`, else `dfd/graphs` under `XDG_CACHE_HOME` or `~/.cache`. TensorFlow runs what lies there, so a
-    folder that is another user's, or that others can write to, is not used.
+    It is `DFD_CACHE`, else `dfd/graphs` under `XDG_CACHE_HOME` or `~/.cache`. TensorFlow runs what lies there, so the
+    folder must belong to this user, and nobody else may write to it.
     """
     named = os.environ.get(FOLDER_VARIABLE)
     if named == "":
@@ -40,16 +40,16 @@ def private_folder() -> Path | None:
 
 
 class KeptGraph:
-    """One graph, as it is or will be on disk. A folder that cannot be used is as good as none."""
+    """One graph on disk. If its folder cannot be used, nothing is read and nothing is kept."""
 
     def __init__(self, folder: str | os.PathLike[str], key: str) -> None:
-        """Take the folder, which need not exist, and the name that decides the graph."""
+        """Take the folder, which is made when it is needed, and the graph's key."""
         self._folder = Path(folder)
         self._path = self._folder / f"{key}.pb"
 
     @contextlib.contextmanager
-    def mine_alone(self) -> Iterator[None]:
-        """Hold the graph while its block runs: whoever else wants it waits, for some minutes at most."""
+    def locked(self) -> Iterator[None]:
+        """Hold the graph's lock while the block runs; other processes wait for it, at most five minutes."""
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError, Timeout):
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -57,19 +57,19 @@ class KeptGraph:
             yield
 
     def read(self) -> Any:
-        """Return the GraphDef, or None if none is kept or what is kept cannot be read."""
+        """Return the GraphDef; None if none is kept or it cannot be read."""
         import tensorflow as tf
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
         try:
             graph_def = tf.compat.v1.GraphDef.FromString(self._path.read_bytes())
-            os.utime(self._path)  # used just now
+            os.utime(self._path)  # marks it as used
         except (OSError, DecodeError):
             return None
         return graph_def
 
     def write(self, graph_def: Any) -> None:
-        """Keep a GraphDef: written beside and renamed; all but the last used ones are dropped."""
+        """Keep a GraphDef, written atomically, and remove all but the last ones used."""
         with contextlib.suppress(OSError):
             with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".graph-", delete=False) as file:
                 file.write(graph_def.SerializeToString())

@@ -20,6 +20,7 @@ from dfd_core.model.calibration import Calibration
 from dfd_core.model.card import ModelCard
 from dfd_core.model.graph import GRAPH_VERSION, Run, compiled, finished_graph
 from dfd_core.model.graph_cache import KeptGraph
+from dfd_core.model.limits import limited_memory
 from dfd_core.model.preprocess import check_crops
 from dfd_core.model.safety import check_model_file, sha256_of
 from dfd_core.model.source import ModelSource
@@ -103,15 +104,23 @@ def load_predictor(
     device = _prepare_device(num_threads)
     chosen = _auto_precision(device) if precision == "auto" else precision
     kept = None if cache_dir is None else KeptGraph(cache_dir, _cache_key(source, chosen))
-    with contextlib.nullcontext() if kept is None else kept.mine_alone():
+    with contextlib.nullcontext() if kept is None else kept.locked():
         graph_def = None if kept is None else kept.read()
         if graph_def is None:
-            graph_def = finished_graph(load_model(source), source.card, chosen)
+            with _limited(source, device):
+                graph_def = finished_graph(load_model(source), source.card, chosen)
             if kept is not None:
                 kept.write(graph_def)
         elif source.path is not None:
             check_model_file(source.path, source.card.sha256)
     return Predictor(source.card, chosen, device, batch_size, compiled(graph_def, num_threads))
+
+
+def _limited(source: ModelSource, device: str) -> contextlib.AbstractContextManager[None]:
+    """Limit the memory for a model from a file; not on a GPU, whose driver takes hundreds of gigabytes of address space."""
+    if source.path is None or device == "gpu":
+        return contextlib.nullcontext()
+    return limited_memory(source.path.stat().st_size)
 
 
 def p_fake_of(outputs: npt.NDArray[np.float32], card: ModelCard) -> npt.NDArray[np.float32]:

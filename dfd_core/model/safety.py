@@ -93,6 +93,8 @@ _VALUE_CLASSES = frozenset(
 _CLASS_NAME = re.compile(r"[A-Z][A-Za-z0-9]*")
 _MAX_CONFIG_BYTES = 64 << 20
 _MAX_EXPANSION = 100  # Keras stores its members uncompressed; real weights hardly compress
+_MAX_TOTAL_EXPANSION = 10
+_ROOM_BYTES = 128 << 20  # a file without much content may expand to this
 
 
 def unsafe_objects(config: object) -> Iterator[str]:
@@ -139,6 +141,7 @@ def _described(value: Mapping[str, Any]) -> str:
 def _read_architecture(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
+            _refuse_expansion(path, archive.infolist())
             for member in archive.infolist():
                 limit = _MAX_CONFIG_BYTES if member.filename == "config.json" else math.inf
                 if member.file_size > min(limit, (1 << 20) + _MAX_EXPANSION * member.compress_size):
@@ -153,6 +156,16 @@ def _read_architecture(path: Path) -> dict[str, Any]:
             f"{path} cannot be read as a .keras file of Keras 3: its config.json holds no object"
         )
     return config
+
+
+def _refuse_expansion(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    """Refuse files of the model's own, which Keras would write to disk, and members that are too large together."""
+    for member in members:
+        if member.filename.startswith("assets/"):
+            raise ModelError(f"{path} is refused: it holds a file of its own, {member.filename[:200]!r}")
+    expanded = sum(member.file_size for member in members)
+    if expanded > _ROOM_BYTES + _MAX_TOTAL_EXPANSION * path.stat().st_size:
+        raise ModelError(f"{path} is refused: its parts would expand to {expanded:,} bytes")
 
 
 def _input_shape(config: Mapping[str, Any]) -> list[int | None] | None:

@@ -1,37 +1,26 @@
-"""Random changes to training faces: what video archives do to pictures, so that a model does not learn it.
+"""Random changes to training faces, so that a model does not learn what video archives do to pictures.
 
-Each face of each epoch has its own random numbers, decided by the seed, the epoch and the face's position: a resumed
-run sees what the interrupted one would have seen.
+The random numbers of a face depend on the seed, the epoch and the face's position. A resumed run therefore sees the same
+faces as an undisturbed one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Self
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from dfd_core.errors import RequestError
-
-Crop = npt.NDArray[np.uint8]
-"""(height, width, 3) uint8 RGB."""
-
-JPEG_QUALITIES = (30, 95)
-BLUR_SIGMAS_PX = (0.3, 1.5)
-NOISE_SIGMAS = (1.0, 10.0)
-RESCALE_FACTORS = (0.3, 0.9)
-BRIGHTNESS_SHIFTS = (-30.0, 30.0)
-CONTRAST_FACTORS = (0.75, 1.25)
-ERASED_SHARES = (0.02, 0.2)
-ERASED_ASPECTS = (0.3, 3.3)
+from dfd_core.training.changes import CHANGES, Crop
+from dfd_core.training.self_blend import Landmarks, self_blended
 
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """The probability, 0 to 1, of each change to a face, in the order in which they are made.
+    """The probability, 0 to 1, of each change to a face.
+
+    Self-blending comes first, then what `CHANGES` lists, in its order.
 
     Attributes:
         flip: Left and right are exchanged.
@@ -41,6 +30,8 @@ class Augmentation:
         noise: Gaussian, sigma 1 to 10 of 255.
         jpeg: JPEG of quality 30 to 95.
         erase: A rectangle of 2 to 20 % of the area becomes noise (random erasing: Zhong et al., AAAI 2020).
+        self_blend: A real face is pasted onto itself and becomes a fake; see `self_blend`.
+        h264: Encoded by x264 at CRF 23 to 40 and decoded.
     """
 
     flip: float = 0.5
@@ -50,6 +41,8 @@ class Augmentation:
     noise: float = 0.1
     jpeg: float = 0.3
     erase: float = 0.1
+    self_blend: float = 0.0
+    h264: float = 0.0
 
     def __post_init__(self) -> None:
         for name, probability in asdict(self).items():
@@ -95,7 +88,7 @@ class Augmentation:
 
 
 def augment(crop: Crop, augmentation: Augmentation, rng: np.random.Generator) -> Crop:
-    """Return the face with the changes that chance chooses; `crop` stays as it is.
+    """Return the face with changes to its pixels chosen at random; `crop` stays as it is.
 
     Args:
         crop: (height, width, 3) uint8 RGB.
@@ -106,72 +99,34 @@ def augment(crop: Crop, augmentation: Augmentation, rng: np.random.Generator) ->
         uint8 of the same shape.
     """
     changed = crop
-    for name, probability in asdict(augmentation).items():
-        if rng.random() < probability:
-            changed = _CHANGES[name](changed, rng)
+    for name, change in CHANGES.items():
+        if rng.random() < getattr(augmentation, name):
+            changed = change(changed, rng)
     return np.ascontiguousarray(changed, dtype=np.uint8)
+
+
+def augment_face(
+    crop: Crop,
+    *,
+    is_fake: bool,
+    landmarks: Landmarks | None,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+) -> tuple[Crop, bool]:
+    """Return the face as it is learned from, and whether it is then a fake: a self-blended real face is one.
+
+    Args:
+        crop: (height, width, 3) uint8 RGB.
+        is_fake: Its label. Only real faces are blended.
+        landmarks: Of the face; None if they are not known.
+        augmentation: How probable each change is.
+        rng: Decides everything.
+    """
+    if not is_fake and rng.random() < augmentation.self_blend:
+        crop, is_fake = self_blended(crop, landmarks, rng), True
+    return augment(crop, augmentation, rng), is_fake
 
 
 def rng_of(seed: int, epoch: int, position: int) -> np.random.Generator:
     """Return the random numbers of one face in one epoch; the same wherever and whenever it is drawn."""
     return np.random.default_rng((seed, epoch, position))
-
-
-def _flip(crop: Crop, rng: np.random.Generator) -> Crop:
-    return crop[:, ::-1]
-
-
-def _brightness(crop: Crop, rng: np.random.Generator) -> Crop:
-    shift, factor = rng.uniform(*BRIGHTNESS_SHIFTS), rng.uniform(*CONTRAST_FACTORS)
-    pixels = crop.astype(np.float32)
-    return _to_uint8((pixels - pixels.mean()) * factor + pixels.mean() + shift)
-
-
-def _rescale(crop: Crop, rng: np.random.Generator) -> Crop:
-    height, width = crop.shape[:2]
-    factor = rng.uniform(*RESCALE_FACTORS)
-    small = (max(1, round(width * factor)), max(1, round(height * factor)))
-    down = cv2.resize(crop, small, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(down, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-
-
-def _blur(crop: Crop, rng: np.random.Generator) -> Crop:
-    return np.asarray(cv2.GaussianBlur(crop, (0, 0), rng.uniform(*BLUR_SIGMAS_PX)), np.uint8)
-
-
-def _noise(crop: Crop, rng: np.random.Generator) -> Crop:
-    sigma = np.float32(rng.uniform(*NOISE_SIGMAS))
-    return _to_uint8(crop + sigma * rng.standard_normal(crop.shape, np.float32))
-
-
-def _jpeg(crop: Crop, rng: np.random.Generator) -> Crop:
-    quality = int(rng.integers(JPEG_QUALITIES[0], JPEG_QUALITIES[1] + 1))
-    encoded = cv2.imencode(".jpg", np.ascontiguousarray(crop[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.imdecode(encoded[1], cv2.IMREAD_COLOR), np.uint8)[..., ::-1]
-
-
-def _erase(crop: Crop, rng: np.random.Generator) -> Crop:
-    height, width = crop.shape[:2]
-    area = rng.uniform(*ERASED_SHARES) * height * width
-    aspect = np.exp(rng.uniform(*np.log(ERASED_ASPECTS)))
-    rows = int(np.clip(round(np.sqrt(area * aspect)), 1, height))
-    columns = int(np.clip(round(np.sqrt(area / aspect)), 1, width))
-    top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
-    erased = crop.copy()
-    erased[top : top + rows, left : left + columns] = rng.integers(0, 256, (rows, columns, 3), np.uint8)
-    return erased
-
-
-def _to_uint8(pixels: npt.NDArray[Any]) -> Crop:
-    return np.asarray(np.clip(np.rint(pixels), 0, 255), np.uint8)
-
-
-_CHANGES: dict[str, Callable[[Crop, np.random.Generator], Crop]] = {
-    "flip": _flip,
-    "brightness": _brightness,
-    "rescale": _rescale,
-    "blur": _blur,
-    "noise": _noise,
-    "jpeg": _jpeg,
-    "erase": _erase,
-}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from dfd_core.errors import ManifestError, VideoUndecodableError
 from dfd_core.faces.images import FaceColumns, decode, resized
 from dfd_core.schemas import to_table
 from dfd_core.sources.manifest import LABELS
+from dfd_core.training.self_blend import Landmarks, has_outline
 
 INDEX = pa.schema(
     [
@@ -24,11 +26,17 @@ INDEX = pa.schema(
         pa.field("video_id", pa.string(), nullable=False),
         pa.field("label", pa.string()),
         pa.field("group", pa.string()),
+        pa.field("dataset", pa.string()),
         pa.field("frame_index", pa.int64()),
+        pa.field("has_outline", pa.bool_(), nullable=False),
         pa.field("decodes", pa.bool_(), nullable=False),
     ]
 )
-"""One row per face, without its picture. `face_key` is a hash of video and picture; `image_hash` of the picture alone."""
+"""One row per face, without its picture.
+
+`face_key` is a hash of video and picture, `image_hash` one of the picture alone. `has_outline`: there are landmarks enough to
+outline the face.
+"""
 
 
 def index_faces(faces: pa.Table, columns: FaceColumns) -> pa.Table:
@@ -41,11 +49,16 @@ def index_faces(faces: pa.Table, columns: FaceColumns) -> pa.Table:
     images = [image or b"" for image in image_bytes(faces, columns.image)]
     if None in video_ids:
         raise ManifestError(f"A row of the faces has no {columns.video_id}")
-    labels = faces.column(columns.label).to_pylist() if columns.label else [None] * len(images)
-    groups = faces.column(columns.group).to_pylist() if columns.group else [None] * len(images)
-    has_frames = "frame_index" in faces.column_names
-    frames = faces.column("frame_index").to_pylist() if has_frames else [None] * len(images)
-    rows = zip(images, video_ids, labels, groups, frames, strict=True)
+    facts = zip(
+        video_ids,
+        images,
+        _column(faces, columns.label),
+        _column(faces, columns.group),
+        _column(faces, columns.dataset),
+        _column(faces, "frame_index" if "frame_index" in faces.column_names else None),
+        landmarks_of(faces, columns),
+        strict=True,
+    )
     return to_table(
         [
             {
@@ -54,13 +67,35 @@ def index_faces(faces: pa.Table, columns: FaceColumns) -> pa.Table:
                 "video_id": video_id,
                 "label": label or None,
                 "group": group or None,
+                "dataset": dataset or None,
                 "frame_index": frame,
+                "has_outline": points is not None and has_outline(len(points)),
                 "decodes": _decodes(image),
             }
-            for image, video_id, label, group, frame in rows
+            for video_id, image, label, group, dataset, frame, points in facts
         ],
         INDEX,
     )
+
+
+def _column(faces: pa.Table, name: str | None) -> list[Any]:
+    return [None] * len(faces) if name is None else list(faces.column(name).to_pylist())
+
+
+def landmarks_of(faces: pa.Table, columns: FaceColumns) -> list[Landmarks | None]:
+    """Return each face's landmarks, (points, 2) in fractions of the picture; None if there are none or they are unusable."""
+    return [as_landmarks(values) for values in _column(faces, columns.landmarks)]
+
+
+def as_landmarks(values: list[float] | None) -> Landmarks | None:
+    """Return a flat list of x and y as (points, 2) float32; None if it is empty, of odd length, or not finite.
+
+    >>> as_landmarks([0.0, 0.5, 1.0, 0.25]).tolist()
+    [[0.0, 0.5], [1.0, 0.25]]
+    """
+    if not values or len(values) % 2 or None in values or not np.isfinite(values).all():
+        return None
+    return np.array(values, np.float32).reshape(-1, 2)
 
 
 def face_key(video_id: str, image: bytes) -> bytes:
@@ -89,7 +124,8 @@ class Faces:
     """The faces that can be learned from, and how many could not.
 
     Attributes:
-        rows: One row a face, sorted by `face_key`: `face_key image_hash video_id group frame_index is_fake`.
+        rows: One row a face, sorted by `face_key`: `face_key image_hash video_id group dataset frame_index
+            has_outline is_fake`.
         left_out: Faces that were left out, by reason.
     """
 
@@ -124,7 +160,16 @@ def usable_faces(index: pa.Table) -> Faces:
                 f"Expected one {name} for each video. Received: several for {kinds.idxmax()!r}"
             )
     rows["is_fake"] = rows["label"] == "fake"
-    names = ["face_key", "image_hash", "video_id", "group", "frame_index", "is_fake"]
+    names = [
+        "face_key",
+        "image_hash",
+        "video_id",
+        "group",
+        "dataset",
+        "frame_index",
+        "has_outline",
+        "is_fake",
+    ]
     return Faces(rows[names], {name: count for name, count in left_out.items() if count})
 
 

@@ -37,7 +37,7 @@ class Labelled:
         kind: `faces`: tables of pictures. `images`: a manifest of pictures. `videos`: faces are still to be extracted.
         files: The tables' paths in the file system of the address; only for `faces`.
         columns: What the tables' columns hold; only for `faces`.
-        manifest: `uri video_id label group`; only for `images`.
+        manifest: `uri video_id label group dataset`; only for `images`.
         margin: What the faces' boxes were widened by, where the folder says it.
         sampling: Which frames the faces are from, where the folder says it.
     """
@@ -113,7 +113,7 @@ def _open_manifest(address: str) -> Labelled:
             f"Expected a manifest of pictures or one of videos. Received: {images:,} pictures and "
             f"{len(suffixes) - images:,} others"
         )
-    names = [name for name in ("uri", "video_id", "label", "group") if name in table.column_names]
+    names = [name for name in ("uri", "video_id", "label", "group", "dataset") if name in table.column_names]
     return Labelled("images", manifest=table.select(names))
 
 

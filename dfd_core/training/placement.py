@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
 from dfd_core.faces.images import FaceColumns
 from dfd_core.schemas import to_table
-from dfd_core.training.face_index import face_key, image_bytes
+from dfd_core.training.face_index import face_key, image_bytes, landmarks_of
+from dfd_core.training.sampling import Ints
 
 PLACED = pa.schema(
     [
@@ -20,9 +20,13 @@ PLACED = pa.schema(
         pa.field("is_fake", pa.bool_(), nullable=False),
         pa.field("weight", pa.float32(), nullable=False),
         pa.field("image", pa.binary(), nullable=False),
+        pa.field("landmarks", pa.list_(pa.float32())),
     ]
 )
-"""One row per place in the order of training or validation, with the picture's bytes as they were found."""
+"""One row per place in the order of training or validation, with the picture's bytes as they were found.
+
+`landmarks`: x and y by turns, in fractions of the picture.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,55 +54,48 @@ class Placement:
         rows: list[dict[str, Any]] = []
         seen: set[bytes] = set()
         images, video_ids = image_bytes(faces, columns.image), faces.column(columns.video_id).to_pylist()
-        for image, video_id in zip(images, video_ids, strict=True):
+        for image, video_id, points in zip(images, video_ids, landmarks_of(faces, columns), strict=True):
             key = face_key(video_id, image or b"")
             if key in seen:
                 continue
             seen.add(key)
+            landmarks = None if points is None else points.ravel().tolist()
             for position in self.positions_of.get(key, ()):
                 counts = self.pads_count or position < self.count
                 weight = self.weight_of_label[self.is_fake[key]] if counts else 0.0
-                rows.append(
-                    {"position": position, "is_fake": self.is_fake[key], "weight": weight, "image": image}
-                )
+                row = {"position": position, "is_fake": self.is_fake[key], "weight": weight}
+                rows.append({**row, "image": image, "landmarks": landmarks})
         return to_table(rows, PLACED)
 
 
 def place(
-    faces: pd.DataFrame, *, multiple: int, seed: int | None, weight_of_label: tuple[float, float] = (1.0, 1.0)
+    faces: pd.DataFrame,
+    *,
+    multiple: int,
+    order: Ints | None = None,
+    weight_of_label: tuple[float, float] = (1.0, 1.0),
 ) -> Placement:
     """Return an order of `faces` whose length is a multiple of `multiple`, so that every step is full on every worker.
 
     Args:
         faces: `face_key is_fake`.
         multiple: The global batch.
-        seed: Of a random order, in which the first faces fill the last batch and count twice. None: the faces' own
-            order, and what fills the last batch weighs nothing.
+        order: (places,) numbers of faces, of which the first fill the last batch and count once more. None: the faces'
+            own order, and what fills the last batch weighs nothing.
         weight_of_label: Of real and fake.
     """
-    count = len(faces)
+    numbers = np.arange(len(faces)) if order is None else order
+    count = len(numbers)
     size = -(-count // multiple) * multiple
-    order = np.arange(count) if seed is None else np.random.default_rng(seed).permutation(count)
     keys, labels = faces["face_key"].to_list(), faces["is_fake"].to_list()
-    positions: dict[bytes, tuple[int, ...]] = {}
+    positions: dict[bytes, list[int]] = {}
     for position in range(size):
-        key = keys[order[position % count]]
-        positions[key] = (*positions.get(key, ()), position)
+        positions.setdefault(keys[numbers[position % count]], []).append(position)
     return Placement(
-        positions,
+        {key: tuple(found) for key, found in positions.items()},
         dict(zip(keys, labels, strict=True)),
         weight_of_label,
         count,
         size,
-        pads_count=seed is not None,
+        pads_count=order is not None,
     )
-
-
-def balanced_weights(is_fake: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the weights of real and fake that make both labels weigh the same, 1 on average over the faces.
-
-    >>> balanced_weights(np.array([True, False, False, False]))
-    (0.6666666666666666, 2.0)
-    """
-    num_fake = int(is_fake.sum())
-    return len(is_fake) / (2 * (len(is_fake) - num_fake)), len(is_fake) / (2 * num_fake)

@@ -128,6 +128,17 @@ def side_counts(faces: pd.DataFrame) -> dict[str, int]:
     }
 
 
+def blend_facts(faces: pd.DataFrame, self_blend: float) -> dict[str, Any]:
+    """Return how the real training faces are self-blended: with landmarks, or in an ellipse for want of them."""
+    real = faces[~faces["is_fake"]]
+    outlined = int(real["has_outline"].sum())
+    return {
+        "probability": self_blend,
+        "reals_with_landmarks": outlined,
+        "reals_blended_in_an_ellipse": len(real) - outlined,
+    }
+
+
 def to_png(figure: Figure) -> bytes:
     """Return a picture's PNG bytes, 150 dots an inch on white."""
     buffer = io.BytesIO()

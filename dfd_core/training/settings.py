@@ -12,6 +12,7 @@ from dfd_core.evaluation.thresholds import ThresholdRule
 from dfd_core.model import calibration
 from dfd_core.model.backbones import canonical_backbone
 from dfd_core.training.augment import Augmentation
+from dfd_core.training.sampling import parse_weights
 
 ClassBalance = Literal["none", "weights"]
 Optimizer = Literal["adam", "adamw", "sgd"]
@@ -47,6 +48,7 @@ class TrainingSettings:
         threshold: The rule for the bundle's threshold, as `thresholds.ThresholdRule` reads it.
         calibration: `temperature`, `isotonic` or `none`.
         class_balance: `weights` weighs each face by the inverse of its label's share.
+        dataset_weights: Share of an epoch that each dataset gets, as `sampling.parse_weights` reads it; empty: each face once.
         augmentation: Of training faces.
         precision: What the model computes in while it trains; what it keeps is float32.
         num_workers: Processes that train; they share the batch.
@@ -75,6 +77,7 @@ class TrainingSettings:
     threshold: str = "eer"
     calibration: str = "temperature"
     class_balance: ClassBalance = "none"
+    dataset_weights: str = ""
     augmentation: Augmentation = field(default_factory=Augmentation)
     precision: str = "auto"
     num_workers: int = 1
@@ -84,6 +87,9 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "backbone", canonical_backbone(self.backbone))
         ThresholdRule.parse(self.threshold)
+        parse_weights(self.dataset_weights)
+        blends = self.augmentation.self_blend
+        _check("--augment self_blend", blends < 1, "below 1, because some faces must stay real", blends)
         momentum = self.batch_norm_momentum
         _check("--input-size", 8 <= self.input_size <= 2048, "pixels from 8 to 2048", self.input_size)
         _check("--epochs", self.epochs >= 1, "1 or more", self.epochs)

@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from dfd.commands.finetune import main
+from dfd.commands.finetune import _request, main, with_recipe
 from dfd_core.model.card import load_card
 from dfd_core.model.source import resolve_model
+from dfd_core.training.settings import TrainingSettings
 from tests import labelled_pictures
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -243,6 +244,20 @@ def test_what_cannot_be_done_is_one_line_and_status_2(tmp_path, arguments, compl
     arguments = [argument.format(tmp=tmp_path, faces=source) for argument in arguments]
     assert complaint in refused(*arguments, "--out", tmp_path / "out")
     assert not (tmp_path / "out" / "card.json").exists()
+
+
+def settings_of(*arguments):
+    context = main.make_context("finetune", ["faces", "--out", "bundle", "--weights", "none", *arguments])
+    return _request(with_recipe(context.params, context)).settings
+
+
+def test_a_recipe_sets_what_the_command_line_does_not():
+    robust = settings_of("--recipe", "robust", "--label-smoothing", "0", "--learning-rate", "1e-5")
+    assert settings_of() == TrainingSettings(weights="none")
+    assert (robust.optimizer, robust.lr_schedule, robust.weight_decay) == ("adamw", "cosine", 0.03)
+    assert (robust.label_smoothing, robust.learning_rate) == (0.0, 1e-5)
+    assert robust.augmentation.self_blend > 0 < robust.augmentation.h264
+    assert TrainingSettings.from_json(robust.to_json()) == robust
 
 
 def test_the_help_ends_in_examples_and_loads_no_model_runtime():

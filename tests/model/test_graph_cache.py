@@ -52,7 +52,7 @@ def test_one_builds_and_the_others_wait(tmp_path):
     order = []
 
     def want(name):
-        with KeptGraph(tmp_path, "k").mine_alone():
+        with KeptGraph(tmp_path, "k").locked():
             order.append(f"{name} in")
             time.sleep(0.2)
             order.append(f"{name} out")

@@ -12,6 +12,7 @@ from dfd_core.training.augment import Augmentation
 from dfd_core.training.face_index import face_key, usable_faces
 from dfd_core.training.labelled import open_labelled
 from dfd_core.training.placement import PLACED, place
+from dfd_core.training.sampling import draw_epoch
 from tests import labelled_pictures
 
 pytestmark = pytest.mark.ray
@@ -39,7 +40,7 @@ def sides(ray_cluster, tmp_path_factory):
         address(folder / "in"), open_labelled(str(folder / "in")), address(folder / "images.parquet")
     )
     faces = usable_faces(read_index(tables))
-    placement = place(faces.rows, multiple=7, seed=5)
+    placement = place(faces.rows, multiple=7, order=draw_epoch(faces.rows["dataset"], {}, 5))
     write_side(tables, placement, address(folder / "train"))
     yield folder, rows, faces, placement
     context.execution_options.preserve_order = False
@@ -64,7 +65,11 @@ def test_numbered_videos_and_groups_are_learned_from_like_named_ones(ray_cluster
     assert sorted(zip(faces["video_id"], faces["group"], strict=True)) == [
         (str(video), str(video // 2)) for video in range(4) for _ in range(2)
     ]
-    write_side(tables, place(faces, multiple=8, seed=5), address(tmp_path / "train"))
+    write_side(
+        tables,
+        place(faces, multiple=8, order=draw_epoch(faces["dataset"], {}, 5)),
+        address(tmp_path / "train"),
+    )
     found = [read_table(address(path)) for path in (tmp_path / "train").glob("*.parquet")]
     assert sorted(image for table in found for image in table.column("image").to_pylist()) == sorted(
         row["jpeg"] for row in rows
@@ -100,7 +105,14 @@ def feed(folder):
 
 
 def batches(folder, **changes):
-    wanted = {"augmentation": Augmentation(), "seed": 1, "epoch": 0, "shuffle_faces": 28, **changes}
+    wanted = {
+        "augmentation": Augmentation(),
+        "seed": 1,
+        "epoch": 0,
+        "shuffle_faces": 28,
+        "fake_weight": 1.0,
+        **changes,
+    }
     return list(feed(folder).training(**wanted))
 
 
@@ -127,3 +139,17 @@ def test_an_epoch_is_the_same_whenever_it_is_drawn_also_from_the_middle(sides):
     np.testing.assert_array_equal(rest[0].crops, first[3].crops)
     other = batches(folder, epoch=1)
     assert [b.position.tolist() for b in other] != [b.position.tolist() for b in first]
+
+
+def test_self_blended_reals_are_fakes_with_the_weight_of_fakes(sides):
+    found = batches(sides[0], augmentation=Augmentation.parse("self_blend=0.5"), fake_weight=0.25)
+    plain = batches(sides[0], augmentation=Augmentation.none())
+    num_blended = 0
+    for one, before in zip(found, plain, strict=True):
+        np.testing.assert_array_equal(one.position, before.position)
+        blended = one.is_fake & ~before.is_fake
+        assert (one.is_fake | ~before.is_fake).all()
+        assert (one.crops != before.crops).any(axis=(1, 2, 3)).tolist() == blended.tolist()
+        assert one.weight.tolist() == np.where(blended, 0.25, 1.0).tolist()
+        num_blended += int(blended.sum())
+    assert 2 <= num_blended <= 12

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from dfd_core.errors import RequestError
-from dfd_core.training.augment import Augmentation, augment, rng_of
+from dfd_core.training.augment import Augmentation, augment, augment_face, rng_of
+from dfd_core.training.changes import CHANGES
 
-NAMES = [field.name for field in dataclasses.fields(Augmentation)]
+NAMES = [field.name for field in dataclasses.fields(Augmentation) if field.name != "self_blend"]
 
 
 def crop(side_px=48):
@@ -87,3 +88,37 @@ def test_anything_else_is_refused(text):
 def test_a_probability_outside_0_to_1_is_refused():
     with pytest.raises(RequestError, match="blur"):
         Augmentation(blur=-0.1)
+
+
+def test_every_probability_has_its_change_and_every_change_its_probability():
+    assert sorted(CHANGES) == sorted(NAMES)
+
+
+def test_only_real_faces_are_blended_and_they_become_fakes():
+    blends = Augmentation.parse("self_blend=1")
+    for is_fake in (False, True):
+        changed, label = augment_face(
+            crop(),
+            is_fake=is_fake,
+            landmarks=None,
+            augmentation=blends,
+            rng=rng_of(0, 0, 1),
+        )
+        assert label is True
+        assert (changed != crop()).any() is np.bool_(not is_fake)
+    unchanged = augment_face(
+        crop(), is_fake=False, landmarks=None, augmentation=Augmentation.none(), rng=rng_of(0, 0, 1)
+    )
+    assert unchanged[1] is False
+    assert (unchanged[0] == crop()).all()
+
+
+def test_h264_leaves_the_blocks_of_a_coarse_encoder_and_less_detail():
+    before = crop(64).astype(float)
+    errors = []
+    for seed in range(10):
+        after = augment(crop(64), only("h264"), np.random.default_rng(seed)).astype(float)
+        assert abs(after.mean() - before.mean()) < 4
+        assert np.abs(np.diff(after, axis=1)).mean() < np.abs(np.diff(before, axis=1)).mean()
+        errors.append(np.abs(after - before).mean())
+    assert max(errors) > 1.2 * min(errors)
