@@ -35,7 +35,7 @@ def score_one(source: str, flags: Mapping[str, Any], **options: Any) -> int:
     """
     if needing := [f"--{name.replace('_', '-')}" for name in _NEED_A_FOLDER if flags[name]]:
         raise RequestError(f"{needing[0]} needs an output folder: --out OUT")
-    if (num_videos := read_videos(source).table.num_rows) > 1:
+    if (num_videos := read_videos(source, allow_http=flags["allow_http"]).table.num_rows) > 1:
         raise RequestError(
             f"{as_text(source)} holds {num_videos:,} videos. Their results need an output folder: --out OUT"
         )

@@ -91,6 +91,7 @@ def score_video(
     raw: bool = False,
     detect_max_side_px: int | None = None,
     limits: Limits = _LIMITS,
+    allow_http: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> VideoScore:
     """Return how likely one video is fake, and its faces, with the numbers of `dfd score`.
@@ -107,6 +108,7 @@ def score_video(
         raw: Leave out the model's calibration.
         detect_max_side_px: Longer side of the frame that the face detector sees, pixels; None for frames as they are.
         limits: What the video may cost.
+        allow_http: Take an http or https address.
         cache_dir: Where finished graphs of models are kept, which makes the next start faster; None to keep none.
 
     Raises:
@@ -127,7 +129,7 @@ def score_video(
         limits=limits,
         detect_max_side_px=detect_max_side_px,
     )
-    videos = _one(os.fspath(source))
+    videos = _one(os.fspath(source), allow_http=allow_http)
     with (
         tempfile.TemporaryDirectory(prefix="dfd-video-") as folder,
         closing(Sandbox(config)) as sandbox,
@@ -146,8 +148,8 @@ def score_video(
         return VideoScore(read_table(out.videos).to_pylist()[0], read_table(out.faces))
 
 
-def _one(source: str) -> pa.Table:
-    videos = read_videos(source).table
+def _one(source: str, *, allow_http: bool) -> pa.Table:
+    videos = read_videos(source, allow_http=allow_http).table
     if videos.num_rows != 1:
         raise RequestError(f"Expected one video. Received: {videos.num_rows:,} in {as_text(source)}")
     return videos

@@ -14,7 +14,8 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from dfd_core.errors import DfdError, OutputError, RequestError
-from dfd_core.storage.text import one_line
+from dfd_core.storage.secrets import redacted
+from dfd_core.storage.text import one_line, printable
 
 LOG = logging.getLogger("dfd")
 _OBJECT_STORE_BYTES = 2 << 30
@@ -43,10 +44,18 @@ def quiet_libraries(*, verbose: bool) -> None:
         warnings.simplefilter("ignore")
 
 
+class _PlainText(logging.Formatter):
+    """Writes messages without secrets of addresses, and without what a terminal would obey."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = printable(redacted(record.message))
+        return super().formatMessage(record)
+
+
 def start_logging(*, verbose: bool) -> None:
     """Write the job's own log lines to standard error, with the time."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_PlainText("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     LOG.handlers[:] = [handler]
     LOG.setLevel(logging.DEBUG if verbose else logging.INFO)
     LOG.propagate = False

@@ -35,7 +35,7 @@ def run(scores: str, labels: str | None, out: str, rule: ThresholdRule | None, b
         RequestError: The scores or labels cannot be used, or the report cannot be written.
     """
     tables = read_scores(scores)
-    truth = join_labels(tables, read_videos(labels).table if labels else None)
+    truth = join_labels(tables, read_videos(labels, allow_http=True).table if labels else None)
     LOG.info(
         "%s labelled videos, %s faces; %s resamples of each part",
         f"{len(truth.videos):,}",

@@ -56,6 +56,7 @@ class ExtractFacesRequest:
     detect_max_side_px: int | None = None
     overwrite: bool = False
     profile: bool = False
+    allow_http: bool = False
     address: str | None = None
     verbose: bool = False
 
@@ -84,7 +85,7 @@ def run(request: ExtractFacesRequest) -> int:
         RequestError: The request is unusable.
     """
     config = request.extract_config()
-    source = read_videos(request.source)
+    source = read_videos(request.source, allow_http=request.allow_http)
     refuse_own_columns(source.table)
     if request.png is not None:
         refuse_tree(request.png)

@@ -69,6 +69,7 @@ class ScoreRequest:
     overwrite: bool = False
     profile: bool = False
     estimate: bool = False
+    allow_http: bool = False
     address: str | None = None
     verbose: bool = False
     pools: Pools = Pools()  # noqa: RUF009 - frozen
@@ -115,7 +116,7 @@ def run(request: ScoreRequest) -> int:
         )
     card = resolve_model(local_model(request.model), raw=request.raw).card
     config = request.extract_config(card)
-    source = read_source(request.source)
+    source = read_source(request.source, allow_http=request.allow_http)
     if request.estimate and source.runs is not None:
         raise RequestError(
             "--estimate is for videos; of pictures every 1,000 take about as long as the first"
@@ -284,7 +285,7 @@ def _status(flags: dict[str, Any]) -> int:
         return run(_request(flags))
     from dfd.one_video import score_one
 
-    options = ("model", "sampling", "precision", "raw", "detect_max_side_px")
+    options = ("model", "sampling", "precision", "raw", "detect_max_side_px", "allow_http")
     aggregation, limits = Aggregation.parse(flags["aggregation"]), take_limits(dict(flags))
     chosen = {name: flags[name] for name in options}
     return score_one(flags["source"], flags, aggregation=aggregation, limits=limits, **chosen)

@@ -21,13 +21,25 @@ from dfd_core.sources.manifest import (
     with_text_labels,
 )
 from dfd_core.sources.manifest_file import read_columns
+from dfd_core.sources.redaction import redacted_columns
 from dfd_core.sources.suffixes import suffix_of
-from dfd_core.sources.walk import local_file
-from dfd_core.storage.text import as_text
-from dfd_core.storage.uri import can_join, has_credentials, is_remote, local_path, uri_beside, uri_relative_to
+from dfd_core.sources.walk import ALLOW_HTTP, local_file
+from dfd_core.storage.secrets import has_credentials
+from dfd_core.storage.text import name_id
+from dfd_core.storage.uri import (
+    NATIVE,
+    SCHEMES,
+    WEB,
+    can_join,
+    is_remote,
+    local_path,
+    scheme_of,
+    uri_beside,
+    uri_relative_to,
+)
 
 
-def read_manifest(source: str, path: str) -> pa.Table:
+def read_manifest(source: str, path: str, *, allow_http: bool) -> pa.Table:
     """Return MANIFEST and the own columns of the manifest at the address `source`, `path` in its file system.
 
     Raises:
@@ -49,7 +61,12 @@ def read_manifest(source: str, path: str) -> pa.Table:
             "has a '?' in its uri, where the options of an address would begin",
         )
     _refuse_uris(given, lambda uri: has_credentials(_address(uri, folder)), "has credentials in its uri")
-    given = with_text_labels(given)
+    _refuse_uris(
+        given, _is_foreign, f"has another address than a local path or one of {', '.join(sorted(SCHEMES))}"
+    )
+    if not allow_http:
+        _refuse_uris(given, lambda uri: scheme_of(uri) in WEB, f"has a web address. {ALLOW_HTTP}")
+    given = redacted_columns(with_text_labels(given), [name for name in given.column_names if name != "uri"])
     ids = _ids(given, folder)
     refuse_duplicates(ids)
     own = {name: given.column(name) for name in given.column_names if name not in ("uri", "video_id")}
@@ -61,6 +78,12 @@ def read_manifest(source: str, path: str) -> pa.Table:
 
 def _refuse_uris(given: pa.Table, is_at_fault: Callable[[str], bool], fault: str) -> None:
     refuse_rows([row for row, uri in enumerate(texts_of(given, "uri")) if is_at_fault(uri)], fault)
+
+
+def _is_foreign(uri: str) -> bool:
+    """Return whether an address is of a storage that is not known, or a chain of several, as fsspec has them."""
+    scheme = scheme_of(uri)
+    return is_remote(uri) and (scheme not in SCHEMES or ("::" in uri and scheme not in NATIVE))
 
 
 def _ids(given: pa.Table, folder: str) -> pa.ChunkedArray:
@@ -82,8 +105,8 @@ def _default_id(uri: str, folder: str) -> str:
         return uri_relative_to(uri, folder).partition("?")[0]
     path = local_path(uri)
     if not os.path.isabs(path):
-        return as_text(posixpath.normpath(path))
-    return as_text(uri_relative_to(path, folder))
+        return name_id(posixpath.normpath(path))
+    return name_id(uri_relative_to(path, folder))
 
 
 def _stands_alone(uri: str) -> bool:

@@ -15,8 +15,11 @@ from dfd_core.errors import ManifestError
 from dfd_core.sources.manifest import File
 from dfd_core.sources.suffixes import is_video, suffix_of
 from dfd_core.storage.address import Address
-from dfd_core.storage.text import as_text
+from dfd_core.storage.text import as_text, name_id
 from dfd_core.storage.uri import NO_ADDRESS, can_join, is_remote, join_uri, local_uri, path_below
+
+ALLOW_HTTP = "Web addresses are read only with --allow-http"
+"""What to do about one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +30,21 @@ class Listing:
         files: In the order of a walk, the files of a folder before those of its folders.
         skipped: Files that a folder held and that are not named like a video, counted by ending.
         unlisted: Folders, and files of a bucket, that could not be listed, with the reason.
+        num_links: Of `files`, links to files elsewhere.
     """
 
     files: list[File]
     skipped: Counter[str] = field(default_factory=Counter)
     unlisted: tuple[str, ...] = ()
+    num_links: int = 0
 
 
 def walk_local(folder: str) -> Listing:
     """Return the videos below a local folder. Links to folders are named, not followed."""
     skipped: Counter[str] = Counter()
     unlisted: list[str] = []
-    files = []
+    files: list[File] = []
+    num_links = 0
 
     def cannot_list(error: OSError) -> None:
         unlisted.append(f"{error.filename}: {error.strerror}")
@@ -50,10 +56,11 @@ def walk_local(folder: str) -> Listing:
         for name in sorted(names):
             if is_video(name):
                 path = os.path.join(here, name)
-                files.append(local_file(path, os.path.relpath(path, folder)))
+                files.append(local_file(path, name_id(os.path.relpath(path, folder))))
+                num_links += os.path.islink(path)
             else:
                 skipped[suffix_of(name)] += 1
-    return Listing(files, skipped, tuple(as_text(reason) for reason in unlisted))
+    return Listing(files, skipped, tuple(as_text(reason) for reason in unlisted), num_links)
 
 
 def walk_remote(source: str, fs: pafs.FileSystem, path: str) -> Listing:
@@ -119,8 +126,13 @@ def glob_local(pattern: str) -> Listing:
     """Return the files that a local pattern matches, named relative to its part without wildcards."""
     root = os.path.abspath(_fixed_part(pattern))
     found = glob.glob(pattern, recursive=True, include_hidden=True)
-    paths = [os.path.abspath(path) for path in found if not os.path.isdir(path)]
-    return Listing(sorted((local_file(path, os.path.relpath(path, root)) for path in paths), key=_walk_order))
+    paths = {
+        os.path.abspath(path) for path in found if not os.path.isdir(path)
+    }  # ** beside ** finds files twice
+    files = sorted(
+        (local_file(path, name_id(os.path.relpath(path, root))) for path in paths), key=_walk_order
+    )
+    return Listing(files, num_links=sum(map(os.path.islink, paths)))
 
 
 def _fixed_part(pattern: str) -> str:
@@ -134,8 +146,8 @@ def local_file(path: str, video_id: str) -> File:
     try:
         facts = os.stat(path)
     except OSError:
-        return File(local_uri(path), as_text(video_id), None, None)
-    return File(local_uri(path), as_text(video_id), facts.st_size, facts.st_mtime_ns)
+        return File(local_uri(path), video_id, None, None)
+    return File(local_uri(path), video_id, facts.st_size, facts.st_mtime_ns)
 
 
 def remote_file(uri: str, info: pafs.FileInfo, video_id: str) -> File:

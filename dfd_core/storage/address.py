@@ -13,14 +13,15 @@ import pyarrow.fs as pafs
 
 from dfd_core.errors import RequestError
 from dfd_core.storage.fsspec_bridge import fsspec_filesystem
+from dfd_core.storage.secrets import has_credentials, redacted
 from dfd_core.storage.text import as_text, is_text, one_line
 from dfd_core.storage.uri import (
     BUCKETS,
     NATIVE,
     NO_ADDRESS,
     REMOTE,
+    SCHEMES,
     can_join,
-    has_credentials,
     is_remote,
     join_uri,
     local_path,
@@ -117,7 +118,12 @@ def _filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
         return _LOCAL, os.path.abspath(path)
     if not is_text(uri):
         raise NoAddressError(f"Expected a remote address in UTF-8. Received: {as_text(uri)!r}")
-    if scheme_of(uri) not in NATIVE:
+    scheme = scheme_of(uri)
+    if scheme not in SCHEMES or ("::" in uri and scheme not in NATIVE):
+        raise NoAddressError(
+            f"No storage is known for {redacted(uri)!r}. Expected one of {', '.join(sorted(SCHEMES))}, and no chain"
+        )
+    if scheme not in NATIVE:
         return _of_fsspec(uri)
     try:
         return cast("tuple[pafs.FileSystem, str]", pafs.FileSystem.from_uri(_percent_encoded(uri)))

@@ -24,7 +24,7 @@ def fsspec_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     import fsspec
 
     with _os_errors():
-        fs, path = fsspec.core.url_to_fs(uri.removeprefix("fsspec+"))
+        fs, path = fsspec.core.url_to_fs(uri)
     return pafs.PyFileSystem(_FsspecHandler(fs)), path
 
 

@@ -10,7 +10,7 @@ import os
 import posixpath
 import re
 from pathlib import PurePosixPath
-from urllib.parse import parse_qsl, quote_from_bytes, unquote_to_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from dfd_core.storage.text import is_text
 
@@ -18,6 +18,10 @@ NATIVE = frozenset(["s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss"])
 """Schemes that pyarrow knows; its URIs are percent-encoded."""
 BUCKETS = NATIVE - {"hdfs", "viewfs"}
 """Those of them that name objects in a bucket."""
+SCHEMES = NATIVE | {"s3a", "az", "adl", "wasb", "wasbs", "sftp", "http", "https", "memory"}
+"""Those that an address may have; fsspec is asked for the ones that pyarrow does not know."""
+WEB = frozenset(["http", "https"])
+"""Those of web servers."""
 NO_ADDRESS = "no address has a '?' in its path, or a part that is empty or dots"
 """Why a file of a bucket cannot be named."""
 REMOTE = re.compile(
@@ -25,13 +29,7 @@ REMOTE = re.compile(
 )
 """The parts of a remote address."""
 
-_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
-_NAME_CONTAINER = frozenset(["abfs", "abfss", "wasb", "wasbs"])
-"""Azure's schemes: `abfs://container@account.dfs.core.windows.net/path`."""
-_SECRET_QUERY_KEYS = re.compile(
-    r"(?i)key|secret|token|signature|passw|passphrase|credential|authorization"
-    r"|(?<![a-z])(sig|sas|o?auth|jwt|pwd|pass|bearer)(?![a-z])"
-)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*::)*[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def is_remote(uri: str) -> bool:
@@ -46,23 +44,6 @@ def is_remote(uri: str) -> bool:
 def scheme_of(uri: str) -> str:
     """Return the scheme of a remote `uri`; empty for a local one."""
     return uri.partition("://")[0] if is_remote(uri) else ""
-
-
-def has_credentials(uri: str) -> bool:
-    """Return whether `uri` carries a user name, a password, or a signed or secret query.
-
-    >>> has_credentials("s3://key:secret@bucket/a"), has_credentials("s3://bucket/a?region=eu-west-1")
-    (True, False)
-    >>> has_credentials("abfs://container@account.dfs.core.windows.net/a")
-    False
-    """
-    parts = REMOTE.match(uri)
-    if parts is None or not is_remote(uri):
-        return False
-    user, at, _ = parts["host"].rpartition("@")
-    if at and (parts["scheme"].lower() not in _NAME_CONTAINER or ":" in user):
-        return True
-    return any(_SECRET_QUERY_KEYS.search(key) for key, _ in parse_qsl(parts["query"].removeprefix("?")))
 
 
 def local_path(uri: str) -> str:

@@ -57,4 +57,55 @@ def test_a_manifest_that_breaks_the_rules_is_refused_naming_the_rows(folder, row
 
 def test_a_malformed_web_address_is_a_row(tmp_path):
     (tmp_path / "list.csv").write_text("uri\nhttp://[oops/a.mp4\n")
-    assert ids(read_videos(str(tmp_path / "list.csv"))) == ["http://[oops/a.mp4"]
+    assert ids(read_videos(str(tmp_path / "list.csv"), allow_http=True)) == ["http://[oops/a.mp4"]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "local:///etc/passwd",
+        "reference://a.mp4",
+        "zip://a.mp4::/data/x.zip",
+        "memory://a::b.mp4",
+        "simplecache::s3://bucket/a.mp4",
+        "ftp://host/a.mp4",
+        "data://text/plain,x",
+    ],
+)
+def test_an_address_of_no_known_storage_is_refused_by_row(folder, uri):
+    rows = [{"uri": "b.mp4"}, {"uri": uri}]
+    with pytest.raises(ManifestError, match=r"another address than a local path or one of .*: row 2"):
+        read_videos(write_manifest(folder / "list.csv", rows))
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1/a.mp4", "https://host/a.mp4"])
+def test_a_web_address_is_refused_by_row_unless_it_is_allowed(folder, uri):
+    path = write_manifest(folder / "list.csv", [{"uri": "b.mp4"}, {"uri": uri}])
+    with pytest.raises(ManifestError, match="only with --allow-http: row 2"):
+        read_videos(path)
+    assert ids(read_videos(path, allow_http=True)) == ["b.mp4", uri]
+
+
+def test_no_secret_of_an_address_is_kept_in_ids_or_own_columns(folder):
+    signed = "https://host/a.mp4?X-Amz-Signature=hunter2"
+    table = pa.table(
+        {
+            "uri": ["b.mp4", "a/c.mkv"],
+            "video_id": [signed, "plain"],
+            "origin": [signed, None],
+            "kind": pa.array([signed, "x"]).dictionary_encode(),
+            "links": [[{"page": signed, "number": 1}], []],
+            "year": [1, 2],
+        }
+    )
+    pq.write_table(table, folder / "list.parquet")
+    found = read_videos(str(folder / "list.parquet")).table
+    assert "hunter2" not in str(found.to_pylist())
+    assert (
+        found.select(["origin", "links", "kind", "year"]).schema
+        == table.select(["origin", "links", "kind", "year"]).schema
+    )
+    redacted = signed.replace("hunter2", "***")
+    assert ids(read_videos(str(folder / "list.parquet"))) == [redacted, "plain"]
+    assert found.column("links").to_pylist() == [[{"page": redacted, "number": 1}], []]
+    assert found.column("year").to_pylist() == [1, 2]

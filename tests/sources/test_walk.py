@@ -78,3 +78,34 @@ def test_a_folder_of_nothing_but_links_says_so(tmp_path):
 
 def test_a_glob_lists_in_the_order_of_a_folder(folder):
     assert ids(read_videos(str(folder / "**" / "*.[mM]*"))) == ids(read_videos(str(folder)))
+
+
+def test_no_two_names_of_a_folder_have_one_id(tmp_path):
+    names = [
+        b"a\xe9.mp4",
+        b"a%E9.mp4",
+        b"a%25E9.mp4",
+        b"a%2525E9.mp4",
+        b"a%25.mp4",
+        b"a%.mp4",
+        "aé.mp4".encode(),
+    ]
+    for name in names:
+        open(os.fsencode(str(tmp_path)) + b"/" + name, "wb").close()
+    source = read_videos(str(tmp_path))
+    assert len(set(ids(source))) == len(names)
+    assert {"a%E9.mp4", "a%25E9.mp4", "aé.mp4", "a%.mp4"} <= set(ids(source))
+
+
+def test_links_to_files_are_followed_and_counted(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "d.mp4"
+    elsewhere.write_bytes(b"abc")
+    (folder / "link.mp4").symlink_to(elsewhere)
+    source = read_videos(str(folder))
+    assert ids(source) == ["b.mp4", "link.mp4", "a/b.MP4", "a/c.mkv"]
+    assert "1 files are links; what they lead to is read" in source.notes
+    assert read_videos(str(folder / "*.mp4")).num_links == 1
+
+
+def test_a_pattern_with_several_double_stars_finds_each_file_once(folder):
+    assert ids(read_videos(str(folder / "**" / "**" / "*.mp4"))) == ["b.mp4"]

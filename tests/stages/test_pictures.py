@@ -10,6 +10,7 @@ from fsspec.implementations.local import LocalFileSystem
 from dfd_core.faces.images import decode
 from dfd_core.sources.pictures.read import read_pictures
 from dfd_core.stages.pictures import pictures_of
+from dfd_core.storage.uri import SCHEMES
 from dfd_core.video.opening import RETRY_DELAYS_S
 from tests.labelled_pictures import rows as labelled_rows
 from tests.picture_tables import crops_of, faces_by_video, list_runs, write
@@ -111,8 +112,9 @@ class Unsteady(LocalFileSystem):
 
 
 @pytest.fixture
-def unsteady(tmp_path):
+def unsteady(tmp_path, monkeypatch):
     """Runs of five videos in a table whose storage can be made to fail, and the same runs where it cannot."""
+    monkeypatch.setattr("dfd_core.storage.address.SCHEMES", SCHEMES | {"unsteady"})
     fsspec.register_implementation("unsteady", Unsteady, clobber=True)
     rows = labelled_rows(5, faces_per_video=30)
     path = write(tmp_path / "faces.parquet", rows, row_group_size=40)

@@ -21,8 +21,9 @@ from dfd_core.model.fetch import local_model
 from dfd_core.storage.address import Address
 from dfd_core.storage.files import exists, read_bytes, write_bytes
 from dfd_core.storage.remote_lock import RemoteLock
+from dfd_core.storage.secrets import has_credentials
 from dfd_core.storage.text import one_line
-from dfd_core.storage.uri import has_credentials, join_uri, local_path, local_uri
+from dfd_core.storage.uri import SCHEMES, join_uri, local_path, local_uri
 from dfd_core.video.opening import open_video
 
 
@@ -209,7 +210,8 @@ class _Cloud(MemoryFileSystem):
 
 
 @pytest.fixture
-def cloud():
+def cloud(monkeypatch):
+    monkeypatch.setattr("dfd_core.storage.address.SCHEMES", SCHEMES | {"cloud"})
     fsspec.register_implementation("cloud", _Cloud, clobber=True)
     Address.parse("cloud://b/x").fs.create_dir("/b")
     write_bytes(Address.parse("cloud://b/x"), b"content")

@@ -16,7 +16,7 @@ from dfd_core.sources.layouts.tree import Dataset, Disagreement
 from dfd_core.sources.suffixes import MANIFEST_SUFFIXES, suffix_of
 from dfd_core.storage.address import Address
 from dfd_core.storage.files import write_bytes
-from dfd_core.storage.text import as_text, is_text, one_line
+from dfd_core.storage.text import as_text, is_text, name_id, one_line
 from dfd_core.storage.uri import is_remote, join_uri, local_path, local_uri
 
 LABELLED = pa.schema(
@@ -41,9 +41,13 @@ def manifest_of(dataset: Dataset, root: str, out: str) -> pa.Table:
     names = [name for name in LABELLED.names if name not in ("uri", "video_id")]
     rows = []
     for video in dataset.videos:
-        facts = {name: _text(getattr(video, name)) for name in names}
-        rows.append({"uri": _uri(root, video.path, out), "video_id": _text(video.path), **facts})
+        facts = {name: _id(getattr(video, name)) for name in names}
+        rows.append({"uri": _uri(root, video.path, out), "video_id": _id(video.path), **facts})
     return to_table(rows, LABELLED)
+
+
+def _id(value: str | None) -> str | None:
+    return None if value is None else name_id(value)
 
 
 def _text(value: str | None) -> str | None:

@@ -15,6 +15,7 @@ from dfd_core.schemas import FACE_IMAGES
 from dfd_core.sources.manifest import refuse_reserved, with_text_labels
 from dfd_core.sources.pictures.grouped import TABLE, TableFile, grouped
 from dfd_core.sources.pictures.runs import PictureSource, absolute
+from dfd_core.sources.redaction import redacted_columns
 from dfd_core.storage.address import Address
 from dfd_core.storage.files import exists
 from dfd_core.storage.uri import join_uri
@@ -76,6 +77,7 @@ def read_tables(source: str, fs: pafs.FileSystem, infos: Sequence[pafs.FileInfo]
         ["video_id" if name == columns.video_id else name for name in given.column_names]
     )
     given = with_text_labels(given, of=TABLE)
+    given = redacted_columns(given, given.column_names)
     for name in _OF_FACE.intersection(given.column_names):
         given.column(name).cast(FACE_IMAGES.field(name).type)  # as a worker will
     own = [name for name in given.column_names if name != "video_id" and name not in _OF_FACE]
