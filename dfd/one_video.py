@@ -11,6 +11,7 @@ import click
 
 from dfd.cluster.runtime import LOG, without_stderr
 from dfd.commands.shape import print_result
+from dfd_core.answers.verdicts import REASONS
 from dfd_core.errors import RequestError
 from dfd_core.sources.videos import read_videos
 from dfd_core.storage.text import as_text
@@ -83,7 +84,7 @@ def _explained(score: VideoScore) -> list[str]:
             f"No face was found in {video['num_frames']:,} frames, so nothing is known of this video."
         )
     if reason := video.get("uncertain_reason"):
-        lines.append(f"Uncertain: {reason}")
+        lines.append(f"Uncertain: {REASONS[reason]}.")
     faces = score.most_suspicious(_SHOWN)
     if faces:
         lines.append("Most suspicious frames:")

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dfd_core.answers.aggregate import finish
+from dfd_core.answers.verdicts import VerdictRule
 from dfd_core.config import Aggregation, ExtractConfig, Limits, Sampling
 from dfd_core.errors import RequestError
 from dfd_core.model.fetch import local_model
@@ -144,7 +145,13 @@ def score_video(
         results = [SEGMENT_RESULT.empty_table(), *_results(out, sandbox, loading, crop_px=config.crop_px)]
         out.segment_log.append(pa.concat_tables(results))
         card = found.card
-        finish(out, aggregation=aggregation, threshold=card.threshold, model_id=card.model_id)
+        finish(
+            out,
+            aggregation=aggregation,
+            threshold=card.threshold,
+            model_id=card.model_id,
+            rule=VerdictRule.of_card(card),
+        )
         return VideoScore(read_table(out.videos).to_pylist()[0], read_table(out.faces))
 
 

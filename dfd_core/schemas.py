@@ -113,7 +113,12 @@ _FACE = [
     _required("right", pa.int32()),
     _required("bottom", pa.int32()),
     _required("detector_confidence", pa.float32()),
+    pa.field("side_px", pa.float32()),
+    pa.field("sharpness", pa.float32()),
+    pa.field("brightness", pa.float32()),
+    pa.field("blockiness", pa.float32()),
 ]
+"""`side_px` and the columns after it are `faces.quality.Quality`; they are null in older logs."""
 
 _LOOK = [
     pa.field("shot", pa.int32()),
@@ -228,6 +233,13 @@ VIDEOS = pa.schema(
         _required("status", pa.string()),
         pa.field("p_fake", pa.float32()),
         pa.field("verdict", pa.string()),
+        pa.field("uncertain_reason", pa.string()),
+        pa.field("face_share", pa.float32()),
+        pa.field("side_px", pa.float32()),
+        pa.field("sharpness", pa.float32()),
+        pa.field("brightness", pa.float32()),
+        pa.field("blockiness", pa.float32()),
+        pa.field("bits_per_pixel", pa.float32()),
         pa.field("num_frames", pa.int32()),
         pa.field("num_faces", pa.int32()),
         pa.field("duration_s", pa.float64()),
@@ -241,8 +253,13 @@ VIDEOS = pa.schema(
 )
 """The user's `videos/`: one row per manifest row; the manifest's own columns follow these."""
 
-FACE_VIDEOS = pa.schema([field for field in VIDEOS if field.name not in ("p_fake", "verdict", "model_id")])
-"""`videos/` of a folder of face crops: VIDEOS without the columns that come from a model."""
+OF_SCORES = frozenset(VIDEOS.names[VIDEOS.names.index("p_fake") : VIDEOS.names.index("num_frames")]) | {
+    "model_id"
+}
+"""The columns of VIDEOS that only scoring fills."""
+
+FACE_VIDEOS = pa.schema([field for field in VIDEOS if field.name not in OF_SCORES])
+"""`videos/` of a folder of face crops: VIDEOS without `OF_SCORES`."""
 
 
 def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -18,6 +18,7 @@ from dfd.commands.options import archive_options, request_fields, take_limits
 from dfd.commands.shape import command, print_result
 from dfd.exit_status import exit_with
 from dfd_core.answers.aggregate import finish
+from dfd_core.answers.verdicts import VerdictRule
 from dfd_core.config import AGGREGATIONS, PRECISIONS, SAMPLINGS, Aggregation, ExtractConfig, Limits, Sampling
 from dfd_core.errors import RequestError
 from dfd_core.model.card import ModelCard
@@ -223,7 +224,13 @@ def _score(
         card.threshold
     )  # of the verdicts below, whatever an earlier attempt's was
     out.segment_log.compact()
-    counts = finish(out, aggregation=request.aggregation, threshold=card.threshold, model_id=card.model_id)
+    counts = finish(
+        out,
+        aggregation=request.aggregation,
+        threshold=card.threshold,
+        model_id=card.model_id,
+        rule=VerdictRule.of_card(card),
+    )
     counts = record.tables(counts, request.aggregation)
     if predicted := record.values.get("estimate"):
         predicted |= compared(predicted, spent(out))

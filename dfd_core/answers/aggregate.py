@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import duckdb
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 
 from dfd_core.answers.spans import spans_of
 from dfd_core.answers.tracks import tracks_of, with_tracks, worst_scores
+from dfd_core.answers.verdicts import VerdictRule, with_verdicts
 from dfd_core.config import Aggregation
 from dfd_core.errors import OutputError
 from dfd_core.run.counts import Counts
@@ -42,28 +44,43 @@ from dfd_core.storage.tables import dataset, dataset_of_file, read_schema, read_
 STATUSES = ("scored", "no_face", "partial", "failed")
 _BATCH_ROWS = 50_000
 _SLICE_ROWS = 100_000
-_FRAME = ["video_id", "frame_index", "p_fake"]
+_MEASURES = ["side_px", "sharpness", "brightness", "blockiness"]
+_FRAME = ["video_id", "frame_index", "p_fake", *_MEASURES]
 _UNTRACKED = pa.schema(
     [
         *(field for field in FACES if field.name != "track_id"),
         pa.field("appearance", pa.binary()),
     ]
 )
-_SCORES = pa.schema([VIDEOS.field("video_id"), VIDEOS.field("p_fake")])
+_SCORES = pa.schema(
+    [
+        *(VIDEOS.field(name) for name in ("video_id", "p_fake", *_MEASURES)),
+        pa.field("num_scored_frames", pa.int64()),
+    ]
+)
 
 
-def finish(out: OutputFolder, *, aggregation: Aggregation, threshold: float, model_id: str) -> Counts:
+def finish(
+    out: OutputFolder,
+    *,
+    aggregation: Aggregation,
+    threshold: float,
+    model_id: str,
+    rule: VerdictRule | None = None,
+) -> Counts:
     """Write `faces/`, `tracks/`, `spans/` and `videos/` from the committed segments and return what they hold.
 
     Args:
         out: The output folder.
         aggregation: How a video's faces become one number.
-        threshold: `p_fake` from which the verdict is `fake`.
+        threshold: `p_fake` from which the verdict is `fake`, where there is no `rule`.
         model_id: Goes into every row.
+        rule: How scores become verdicts; None for `threshold` alone.
 
     Raises:
         OutputError: The log is damaged or incomplete, or the tables cannot be written.
     """
+    rule = rule or VerdictRule.single(threshold)
     with connect(out, SEGMENT_RESULT) as db, tempfile.TemporaryDirectory(prefix="dfd-scores-") as folder:
         aside = {name: os.path.join(folder, f"{name}.parquet") for name in ("scores", "tracks", "spans")}
         with (
@@ -71,14 +88,14 @@ def finish(out: OutputFolder, *, aggregation: Aggregation, threshold: float, mod
             pq.ParquetWriter(aside["tracks"], TRACKS) as tracks,
             pq.ParquetWriter(aside["spans"], SPANS) as spans,
         ):
-            answers = _Answers(db.cursor(), aggregation, threshold, scores=scores, tracks=tracks, spans=spans)
+            answers = _Answers(db.cursor(), aggregation, rule, scores=scores, tracks=tracks, spans=spans)
             replace_table(out.faces, answers.passed_on(_whole_videos(_faces(db))), FACES)
         replace_table(out.tracks, _batches(aside["tracks"]), TRACKS)
         replace_table(out.spans, _batches(aside["spans"]), SPANS)
         db.register("scores", ds.dataset(aside["scores"]))
         own = read_own_columns(out)
         schema = pa.schema([*VIDEOS, *own.schema])
-        replace_table(out.videos, _videos(db, own, threshold, model_id), schema)
+        replace_table(out.videos, _videos(db, own, rule, model_id), schema)
         return counts(db, out, STATUSES)
 
 
@@ -194,7 +211,7 @@ class _Answers:
         self,
         db: duckdb.DuckDBPyConnection,
         aggregation: Aggregation,
-        threshold: float,
+        rule: VerdictRule,
         *,
         scores: pq.ParquetWriter,
         tracks: pq.ParquetWriter,
@@ -202,27 +219,33 @@ class _Answers:
     ) -> None:
         self._db = db
         self._aggregation = aggregation
-        self._threshold = threshold
+        self._rule = rule
         self._scores, self._tracks, self._spans = scores, tracks, spans
 
     def passed_on(self, videos: Iterator[pa.Table]) -> Iterator[pa.Table]:
         """Yield the faces (FACES) of whole videos (`_UNTRACKED`), with their tracks."""
         for untracked in videos:
             faces = with_tracks(untracked)
-            tracks = _with_verdict(tracks_of(faces), self._threshold)
+            tracks = with_verdicts(_with_measures(tracks_of(faces), faces), self._rule)
             self._tracks.write_table(tracks.select(TRACKS.names).cast(TRACKS))
             self._spans.write_table(
-                spans_of(faces, threshold_low=self._threshold, threshold_high=self._threshold)
+                spans_of(
+                    faces, threshold_low=self._rule.threshold_low, threshold_high=self._rule.threshold_high
+                )
             )
             self._scores.write_table(_scores(self._db, faces.select(_FRAME), tracks, self._aggregation))
             yield faces
 
 
-def _with_verdict(scored: pa.Table, threshold: float) -> pa.Table:
-    """Return `scored` with `verdict` and `uncertain_reason`, null where `p_fake` is."""
-    is_fake = pc.greater_equal(scored.column("p_fake"), pa.scalar(threshold, pa.float32()))
-    scored = scored.append_column("verdict", pc.if_else(is_fake, "fake", "real"))
-    return scored.append_column("uncertain_reason", pa.nulls(scored.num_rows, pa.string()))
+def _with_measures(tracks: pa.Table, faces: pa.Table) -> pa.Table:
+    """Return `tracks` with the medians of their faces' quality, for their verdicts."""
+    keys = ["video_id", "track_id"]
+    medians = faces.select([*keys, *_MEASURES]).to_pandas().groupby(keys, sort=False)[_MEASURES].median()
+    wanted = pd.MultiIndex.from_frame(tracks.select(keys).to_pandas())
+    found = medians.reindex(wanted)
+    for name in _MEASURES:
+        tracks = tracks.append_column(name, pa.array(found[name].to_numpy(), pa.float32(), from_pandas=True))
+    return tracks.append_column("num_scored_frames", tracks.column("num_frames"))
 
 
 def _scores(
@@ -230,35 +253,39 @@ def _scores(
 ) -> pa.Table:
     """Return a row of `_SCORES` for each video of `frames`, whose tracks are `tracks`."""
     of_frames = _OF_FRAMES[aggregation.kind].format(k=aggregation.k)
+    medians = ", ".join(f"median({name})::FLOAT AS {name}" for name in _MEASURES)
     db.register("frames", frames)
     db.register("worst", worst_scores(tracks if aggregation.kind == "worst-track" else tracks.slice(0, 0)))
     # The frames are listed in their order before they are averaged: a sum in any order is not the same number twice.
-    return (
-        db.sql(
-            f"""
-        SELECT video_id, coalesce(worst.p_fake, {of_frames}::FLOAT) AS p_fake FROM (
+    scores = db.sql(
+        f"""
+        WITH scores AS (
             SELECT video_id, list(p ORDER BY frame_index) AS p FROM (
                 SELECT video_id, frame_index, max(p_fake)::DOUBLE AS p FROM frames GROUP BY ALL)
-            GROUP BY video_id) LEFT JOIN worst USING (video_id)
+            GROUP BY video_id),
+        measures AS (SELECT video_id, {medians} FROM frames GROUP BY video_id)
+        SELECT video_id, coalesce(worst.p_fake, {of_frames}::FLOAT) AS p_fake, {", ".join(_MEASURES)},
+               len(p) AS num_scored_frames
+        FROM scores JOIN measures USING (video_id) LEFT JOIN worst USING (video_id)
         """
-        )
-        .to_arrow_table()
-        .cast(_SCORES)
     )
+    return scores.to_arrow_table().cast(_SCORES)
 
 
 def _videos(
-    db: duckdb.DuckDBPyConnection, own: pa.Table, threshold: float, model_id: str
+    db: duckdb.DuckDBPyConnection, own: pa.Table, rule: VerdictRule, model_id: str
 ) -> Iterator[pa.Table]:
     joined = db.sql(
         f"""
-        SELECT videos.*, p_fake FROM ({videos_query("scored", num_faces="len(faces)")}) AS videos
-               LEFT JOIN scores USING (video_id)
+        SELECT videos.*, scores.* EXCLUDE (video_id),
+               CASE WHEN videos.num_frames > 0 THEN coalesce(num_scored_frames, 0) / videos.num_frames END AS face_share,
+               8 * size_bytes / nullif(duration_s * fps * width * height, 0) AS bits_per_pixel
+        FROM ({videos_query("scored", num_faces="len(faces)")}) AS videos LEFT JOIN scores USING (video_id)
         ORDER BY manifest_row
         """
     )
     for batch in joined.to_arrow_reader(_BATCH_ROWS):
-        core = _with_verdict(pa.Table.from_batches([batch]), threshold)
+        core = with_verdicts(pa.Table.from_batches([batch]), rule)
         core = core.append_column("model_id", pa.array([model_id] * core.num_rows, pa.string()))
         yield finish_videos(core, own, VIDEOS)
 
@@ -277,7 +304,7 @@ def videos_query(done: str, *, num_faces: str) -> str:
                    arg_min(error_kind, segment_id) AS error_kind, arg_min(error_message, segment_id) AS error_message
             FROM results SEMI JOIN listed USING (segment_id) GROUP BY plan_key),
         joined AS (
-            SELECT manifest_row, plan_key, video_id, uri, fps, duration_s, width, height,
+            SELECT manifest_row, plan_key, video_id, uri, size_bytes, fps, duration_s, width, height,
                    coalesce(num_frames, 0) AS num_frames, num_wanted, coalesce(num_faces, 0) AS num_faces,
                    num_segments, num_faulty,
                    coalesce(plans.error_kind, decoded.error_kind) AS error_kind,

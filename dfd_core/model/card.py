@@ -16,6 +16,7 @@ from typing import Any
 from dfd_core.config import SAMPLINGS, Sampling
 from dfd_core.errors import ModelError, RequestError
 from dfd_core.model.calibration import Calibration
+from dfd_core.model.quality_limits import QualityLimits
 
 MODEL_FILENAME = "model.keras"
 CARD_FILENAME = "card.json"
@@ -34,6 +35,8 @@ _MAX_DEPTH = 50
 MAX_NAME = 200
 """Characters of a card's name, which every row of the output repeats."""
 
+_OPTIONAL = ("mean", "std", "calibration", "threshold_low", "threshold_high", "verdict_rule")
+_TWO_THRESHOLDS = "with `threshold_high` two numbers, 0 <= low <= high <= 1, or both null"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -52,7 +55,12 @@ class ModelCard:
         classes: One name for each output, or both names for a single sigmoid output, whose value is then the
             probability of the second (Keras' binary convention). One name: the single output is its probability.
         output: `probability`, or `logit` when the model ends without its softmax or sigmoid.
-        threshold: The verdict is fake where p_fake is at least this; in [0, 1].
+        threshold: Where two verdicts are wanted, the verdict is fake if p_fake is at least this; in [0, 1].
+        threshold_low: The verdict is real below it; in [0, `threshold_high`]. None with `threshold_high`: then `threshold`
+            alone decides, and no verdict is uncertain.
+        threshold_high: The verdict is fake from it on; in [`threshold_low`, 1].
+        verdict_rule: How the two thresholds were chosen, in words; None without them.
+        limits: What `quality_limits.QualityLimits.from_card` reads: beyond it the verdict is uncertain.
         calibration: What `calibration.Calibration.from_card` reads; None where the model's own numbers are p_fake.
         sampling: The frames that the model was trained on.
         trained: False where the weights are random.
@@ -73,6 +81,10 @@ class ModelCard:
     classes: tuple[str, ...] = ("fake", "real")
     output: str = "probability"
     threshold: float = 0.5
+    threshold_low: float | None = None
+    threshold_high: float | None = None
+    verdict_rule: str | None = None
+    limits: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] | None = None
     sampling: str = "stride"
     trained: bool = True
@@ -105,6 +117,13 @@ class ModelCard:
         self._check(
             "threshold", _is_number(self.threshold) and 0 <= self.threshold <= 1, "a number from 0 to 1"
         )
+        self._check("threshold_low", _are_ordered(self.threshold_low, self.threshold_high), _TWO_THRESHOLDS)
+        self._check(
+            "verdict_rule",
+            self.verdict_rule is None or isinstance(self.verdict_rule, str),
+            "a string or null",
+        )
+        self._check("limits", _are_limits(self.limits), "an object of limits, each a number of at least 0")
         self._check(
             "calibration",
             self.calibration is None or _is_calibration(self.calibration),
@@ -145,21 +164,24 @@ class ModelCard:
         return self.name if self.sha256 is None else f"{self.name}@{self.sha256[:12]}"
 
     def uncalibrated(self) -> ModelCard:
-        """Return the card without its calibration, and with the threshold that says the same of raw scores."""
+        """Return the card without its calibration, and with the thresholds that say the same of raw scores."""
         if self.calibration is None:
             return self
-        threshold = Calibration.from_card(self.calibration).invert(self.threshold)
-        return dataclasses.replace(self, calibration=None, threshold=threshold)
+        calibration = Calibration.from_card(self.calibration)
+        low, high = self.threshold_low, self.threshold_high
+        return dataclasses.replace(
+            self,
+            calibration=None,
+            threshold=calibration.invert(self.threshold),
+            threshold_low=None if low is None else calibration.invert(low),
+            threshold_high=None if high is None else calibration.invert(high),
+        )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields of `card.json`; an unset `mean`, `std` or `calibration` is left out."""
+        """Return the fields of `card.json`; an unset optional one is left out."""
         values = dataclasses.asdict(self)
         extra = values.pop("extra")
-        kept = {
-            name: value
-            for name, value in values.items()
-            if name not in ("mean", "std", "calibration") or value is not None
-        }
+        kept = {name: value for name, value in values.items() if name not in _OPTIONAL or value is not None}
         return {**kept, **extra}
 
     def to_json(self) -> str:
@@ -269,6 +291,19 @@ def _is_calibration(value: object) -> bool:
     try:
         return isinstance(value, Mapping) and bool(Calibration.from_card(value))
     except (ValueError, TypeError, OverflowError):
+        return False
+
+
+def _are_ordered(low: object, high: object) -> bool:
+    if low is None or high is None:
+        return low is high
+    return _is_number(low) and _is_number(high) and 0 <= low <= high <= 1  # type: ignore[operator]
+
+
+def _are_limits(value: object) -> bool:
+    try:
+        return isinstance(value, Mapping) and bool(QualityLimits.from_card(value))
+    except (ValueError, TypeError):
         return False
 
 

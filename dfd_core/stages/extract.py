@@ -13,6 +13,7 @@ from dfd_core.errors import UnexpectedError, VideoError, VideoOutOfMemoryError, 
 from dfd_core.faces.appearance import appearance_of
 from dfd_core.faces.detect import Detect, Face, crop, cut_out, detect_scaled
 from dfd_core.faces.images import encode
+from dfd_core.faces.quality import quality_of
 from dfd_core.stages import plan
 from dfd_core.stages.probe import OpenVideo
 from dfd_core.step_clock import StepClock, lost_seconds
@@ -140,6 +141,7 @@ class _Work:
             "right": face.right,
             "bottom": face.bottom,
             "detector_confidence": face.confidence,
+            **quality_of(frame.rgb, face).as_row(),
             "appearance": appearance_of(frame.rgb, face),
             **self._pixels(frame.rgb, face),
         }

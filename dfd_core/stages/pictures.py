@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from dfd_core.config import ExtractConfig
 from dfd_core.errors import RequestError, VideoError, VideoStorageError, VideoTooLargeError
 from dfd_core.faces.images import FaceColumns, decode, resized
+from dfd_core.faces.quality import quality_of_picture
 from dfd_core.schemas import FACE_IMAGES, SEGMENT_PICTURES
 from dfd_core.step_clock import StepClock
 from dfd_core.storage.address import Address
@@ -197,4 +198,5 @@ def _cropped(face: Mapping[str, Any], config: ExtractConfig, clock: StepClock) -
     box = dict(zip(_BOX, (0, 0, width, height), strict=True))
     if all(face[name] is not None for name in _BOX):
         box = {name: face[name] for name in _BOX}
-    return {**{name: face.get(name) for name in _FACE_TYPES}, **box, "crop": crop}
+    quality = quality_of_picture(rgb).as_row() if face.get("sharpness") is None else {}
+    return {**{name: face.get(name) for name in _FACE_TYPES}, **quality, **box, "crop": crop}
