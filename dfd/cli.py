@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "Judge scores against labels.",
     "review": "Make a page to look at scores.",
     "aggregate": "Derive the tables of a finished run again.",
+    "duplicates": "Find the copies of one clip in a finished run.",
     "demo-archive": "Make short clips to try the program on.",
 }
 """Every command and its help in one line. The module is `dfd.commands.NAME`, loaded when the command is used."""

@@ -262,6 +262,22 @@ FACE_VIDEOS = pa.schema([field for field in VIDEOS if field.name not in OF_SCORE
 """`videos/` of a folder of face crops: VIDEOS without `OF_SCORES`."""
 
 
+DUPLICATES = pa.schema(
+    [
+        _required("group_id", pa.int32()),
+        _required("group_size", pa.int32()),
+        _required("verdicts_disagree", pa.bool_()),
+        _required("video_id", pa.string()),
+        _required("uri", pa.string()),
+        _required("status", pa.string()),
+        pa.field("p_fake", pa.float32()),
+        pa.field("verdict", pa.string()),
+        _required("num_hashes", pa.int32()),
+    ]
+)
+"""What `dfd duplicates` writes: one row for each video that has a copy, groups whose verdicts disagree first."""
+
+
 def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     """Return `rows` as a table of exactly `schema`.
 
