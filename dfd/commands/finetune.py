@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from dfd.archive.folder import source_name, take_folder
+from dfd.archive.folder import is_taken_over, source_name, take_folder
 from dfd.cluster.runtime import LOG, ray_cluster, without_stderr
 from dfd.commands.shape import command, print_result
 from dfd.exit_status import exit_with, is_interrupt
@@ -107,8 +107,9 @@ def run(request: FinetuneRequest) -> int:
         except BaseException as error:
             outcome = "interrupted" if is_interrupt(error) else "broken"
             record.end(outcome, wall_s=round(time.monotonic() - started_s, 1), error=one_line(error))
-            with suppress(OutputError):
-                record.write(out)
+            if not is_taken_over():  # the record is the other run's then
+                with suppress(OutputError):
+                    record.write(out)
             raise
         record.end("complete", wall_s=round(time.monotonic() - started_s, 1))
         record.write(out)

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 LOG = logging.getLogger("dfd")
 _EVERY_S = 5.0
 _BAR_EVERY_S = 0.5
+_LAST_PATIENCE_S = 60.0
 
 
 @ray.remote(num_cpus=0)
@@ -94,15 +95,15 @@ class TrainProgress:
         self._thread.join(timeout=10)
         if sys.stderr.isatty():
             self._bar.stop()
-        self._tell()
+        self._tell(timeout_s=_LAST_PATIENCE_S)
 
     def _run(self) -> None:
         while not self._stop.wait(_BAR_EVERY_S if sys.stderr.isatty() else _EVERY_S):
             self._tell()
 
-    def _tell(self) -> None:
+    def _tell(self, timeout_s: float = _EVERY_S) -> None:
         try:
-            state: dict[str, Any] = ray.get(self.tally.read.remote(), timeout=_EVERY_S)
+            state: dict[str, Any] = ray.get(self.tally.read.remote(), timeout=timeout_s)
         except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
             return
         self.workers, self.refused = state["workers"], state["refused"]

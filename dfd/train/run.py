@@ -151,7 +151,7 @@ def fit(
     with TrainProgress(epochs=settings.epochs, batch_size=settings.batch_size) as progress:
         job = Job(
             settings.to_json(),
-            {"name": card.name, "input_size": card.input_size, "scale": card.scale},
+            worker_card(card),
             prepared.num_train,
             prepared.num_validation,
             prepared.fake_weight,
@@ -180,13 +180,29 @@ def fit(
         # Ray Train would take Ctrl-C for itself and exit with 0. Here it ends the driver, whose actors end with it.
         trainer._register_sigint_handler = lambda controller: None
         result = trainer.fit()
-    if progress.refused is not None:
-        kind, message = progress.refused
+    if progress.refused is not None or result.checkpoint is None:
         remove_run(out)  # its state is "finished" without a model
-        raise getattr(errors, kind, RequestError)(message)
+        raise refusal_of_workers(progress.refused)
     folder = Path(tempfile.mkdtemp(prefix="dfd-trained-"))
     result.checkpoint.to_directory(str(folder))
     return Fitted(folder, [progress.workers[rank] for rank in sorted(progress.workers)])
+
+
+def worker_card(card: ModelCard) -> dict[str, Any]:
+    """Return the fields of the card by which workers prepare faces; its name does not matter there."""
+    return {"name": card.name, "input_size": card.input_size, **card.meaning}
+
+
+def refusal_of_workers(told: tuple[str, str] | None) -> RequestError:
+    """Return what the workers refused, as they told it: kind and message; None if the tally did not answer."""
+    if told is None:
+        return RequestError(
+            "The training ended without a model, and why is not known: the process that keeps the workers' messages did "
+            "not answer. The same command starts again."
+        )
+    kind, message = told
+    found: RequestError = getattr(errors, kind, RequestError)(message)
+    return found
 
 
 def read_validation_faces(out: OutputFolder, p_raw: pa.Table) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from dfd.archive import folder
+from dfd.commands import finetune
 from dfd.commands.finetune import _request, main, with_recipe
 from dfd_core.model.card import load_card
 from dfd_core.model.source import resolve_model
@@ -244,6 +247,22 @@ def test_what_cannot_be_done_is_one_line_and_status_2(tmp_path, arguments, compl
     arguments = [argument.format(tmp=tmp_path, faces=source) for argument in arguments]
     assert complaint in refused(*arguments, "--out", tmp_path / "out")
     assert not (tmp_path / "out" / "card.json").exists()
+
+
+def test_a_run_that_lost_its_folder_leaves_the_other_runs_record_alone(tmp_path, monkeypatch):
+    source = labelled_pictures.write_table(tmp_path / "faces" / "a.parquet", labelled_pictures.rows(4)).parent
+    record = tmp_path / "bundle" / "run.json"
+
+    def lose_the_folder(labelled, request):
+        monkeypatch.setattr(folder, "_taken_over", threading.Event())
+        folder._taken_over.set()  # as the lock's watcher does, before it interrupts the main thread
+        record.write_text("the other run's")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(finetune, "_with_faces", lose_the_folder)
+    with pytest.raises(KeyboardInterrupt):
+        finetune.run(finetune.FinetuneRequest(str(source), str(record.parent)))
+    assert record.read_text() == "the other run's"
 
 
 def settings_of(*arguments):
