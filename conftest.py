@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 from _pytest.doctest import DoctestItem
+
+collect_ignore = [
+    f"dfd_core/training/steps_{library}.py" for library in ("jax", "torch") if find_spec(library) is None
+]
+"""Modules for backends that are not installed: collecting their doctests would import them."""
 
 
 @pytest.fixture(autouse=True)

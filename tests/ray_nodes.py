@@ -140,10 +140,10 @@ class RayNodes:
             }
         )
 
-    def start_head(self) -> None:
+    def start_head(self, *arguments: str) -> None:
         """Start the head and return when its job server answers."""
         for _ in range(3):
-            head = self._start_head()
+            head = self._start_head(*arguments)
             self._wait(lambda head=head: head.process.poll() is not None or self._is_ready(), "no job server")
             if head.process.poll() is None:
                 return
@@ -151,12 +151,12 @@ class RayNodes:
             self._choose_ports()
         raise TimeoutError(f"The head does not start: {(self.folder / 'head.log').read_text()[-2000:]}")
 
-    def _start_head(self) -> Node:
+    def _start_head(self, *arguments: str) -> Node:
         port, dashboard_port = (address.rpartition(":")[2] for address in (self.gcs, self.dashboard))
         return self._start(
             "head", "--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=true",
             f"--dashboard-host={_ADDRESS}", f"--dashboard-port={dashboard_port}",
-            f"--temp-dir={self.folder}", f"--ray-client-server-port={free_port()}",
+            f"--temp-dir={self.folder}", f"--ray-client-server-port={free_port()}", *arguments,
         )  # fmt: skip
 
     def add(self, name: str, *arguments: str) -> Node:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import click
 import pytest
 import yaml
 from packaging.version import Version
+
+from dfd.cluster.pools import WRITER
 
 ROOT = Path(__file__).parent.parent
 LOCK = (ROOT / "requirements.lock").read_text()
@@ -63,13 +66,16 @@ def test_both_worker_groups_start_at_zero_on_spot_and_go_when_idle(prepared):
         assert group["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
     assert sum(group["max_workers"] for group in groups.values()) <= prepared["max_workers"]
     assert 0 < prepared["idle_timeout_minutes"] <= 15
-    assert prepared["available_node_types"]["head"]["resources"] == {"CPU": 0}
+    assert prepared["available_node_types"]["head"]["resources"] == {"CPU": 0, WRITER: 4}
 
 
 def test_every_node_installs_the_lock_over_the_same_ray_and_python(prepared):
     name, tag = prepared["docker"]["image"].split(":")
     assert (name, tag) == ("rayproject/ray", f"{locked('ray')}-py311")
-    assert prepared["file_mounts"] == {"/home/ray/dfd": "."}
+    assert prepared["file_mounts"] == {
+        "/home/ray/dfd": ".",
+        "/home/ray/.ray/auth_token": "~/.ray/auth_token",
+    }
     install = "pip install --quiet --requirement /home/ray/dfd/requirements.lock"
     for commands in (
         prepared["head_setup_commands"],
@@ -78,6 +84,34 @@ def test_every_node_installs_the_lock_over_the_same_ray_and_python(prepared):
     ):
         assert commands[0] == install
     assert all(line.startswith(" ") or "--hash" in LOCK for line in LOCK.splitlines() if "==" in line)
+
+
+def test_nothing_is_installed_without_a_hash(prepared):
+    commands = [
+        *prepared["head_setup_commands"],
+        *prepared["available_node_types"]["gpu"]["worker_setup_commands"],
+    ]
+    for command in commands:
+        assert re.fullmatch(
+            r"pip install --quiet --requirement /home/ray/dfd/requirements(-gpu)?\.lock", command
+        )
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
+    for install in re.findall(r"pip install [^\n;&]*", dockerfile):
+        assert (
+            "--require-hashes --requirement requirements" in install
+            or "--no-deps --no-build-isolation ." in install
+        )
+
+
+def test_the_cluster_asks_for_a_token(prepared):
+    for commands in (prepared["head_start_ray_commands"], prepared["worker_start_ray_commands"]):
+        (start,) = (command for command in commands if "ray start" in command)
+        assert re.search(r"export RAY_AUTH_MODE=token .*; ray start", start)
+
+
+def test_a_node_that_may_write_decodes_nothing(prepared):
+    for group in prepared["available_node_types"].values():
+        assert (WRITER in group["resources"]) == (group["resources"]["CPU"] == 0)
 
 
 def test_the_dashboard_is_on_the_heads_loopback(prepared):
@@ -107,19 +141,20 @@ def test_the_image_copies_what_exists_and_builds_on_the_locked_ray():
 
 
 FIELDS = {
-    # From the API reference of KubeRay 1.4, https://ray-project.github.io/kuberay/reference/api/
+    # From the API reference of KubeRay 1.6, https://ray-project.github.io/kuberay/reference/api/
     "RayJobSpec": "activeDeadlineSeconds backoffLimit rayClusterSpec submitterPodTemplate metadata clusterSelector "
     "submitterConfig managedBy deletionStrategy entrypoint runtimeEnvYAML jobId submissionMode entrypointResources "
     "entrypointNumCpus entrypointNumGpus ttlSecondsAfterFinished shutdownAfterJobFinishes suspend",
     "RayClusterSpec": "suspend managedBy autoscalerOptions headServiceAnnotations enableInTreeAutoscaling "
-    "gcsFaultToleranceOptions headGroupSpec rayVersion workerGroupSpecs",
+    "gcsFaultToleranceOptions headGroupSpec rayVersion workerGroupSpecs authOptions",
     "AutoscalerOptions": "resources image imagePullPolicy securityContext idleTimeoutSeconds upscalingMode version env "
     "envFrom volumeMounts",
     "HeadGroupSpec": "template headService enableIngress rayStartParams serviceType",
     "WorkerGroupSpec": "suspend groupName replicas minReplicas maxReplicas idleTimeoutSeconds rayStartParams template "
     "scaleStrategy numOfHosts",
-    "PodSpec": "serviceAccountName restartPolicy terminationGracePeriodSeconds containers volumes tolerations nodeSelector",
-    "Container": "name image ports resources volumeMounts env envFrom command args",
+    "PodSpec": "serviceAccountName restartPolicy terminationGracePeriodSeconds containers volumes tolerations nodeSelector "
+    "securityContext automountServiceAccountToken",
+    "Container": "name image ports resources volumeMounts env envFrom command args securityContext",
 }
 
 
@@ -178,6 +213,59 @@ def test_it_has_the_two_groups_that_scale_from_zero(rayjob):
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     images = {group["template"]["spec"]["containers"][0]["image"] for group in groups_of(rayjob)}
     assert images == {f"dfd:{version}", f"dfd:{version}-gpu"}
+
+
+def pods_of(rayjob):
+    """Return the pod specifications with their labels, the submitter's first."""
+    templates = [rayjob["spec"]["submitterPodTemplate"], *(group["template"] for group in groups_of(rayjob))]
+    return [(template["metadata"]["labels"], template["spec"]) for template in templates]
+
+
+def test_no_pod_is_root_or_may_become_it_or_writes_to_its_image(rayjob):
+    for _, pod in pods_of(rayjob):
+        refuse_unknown(pod, "PodSpec")
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] > 0
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        (container,) = pod["containers"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert {"name": "scratch", "mountPath": "/tmp"} in container["volumeMounts"]
+        assert {"name": "HOME", "value": "/tmp"} in container["env"]
+    options = rayjob["spec"]["rayClusterSpec"]["autoscalerOptions"]
+    assert options["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+def test_the_job_server_asks_for_a_token(rayjob):
+    assert rayjob["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
+
+
+def test_pods_that_decode_cannot_write_to_the_bucket_and_those_that_write_decode_nothing(rayjob):
+    for group in groups_of(rayjob):
+        parameters = group["rayStartParams"]
+        may_write = group["template"]["spec"]["serviceAccountName"] == "dfd"
+        assert may_write or group["template"]["spec"]["serviceAccountName"] == "dfd-read"
+        assert may_write == (parameters.get("num-cpus") == "0")
+        assert may_write == ("resources" in parameters)
+        if may_write:  # JSON in the quotes of a shell
+            (word,) = shlex.split(parameters["resources"])
+            assert json.loads(word) == {WRITER: 4}
+
+
+def test_a_policy_lets_in_only_the_pods_themselves_and_the_operator(rayjob):
+    policy = yaml.safe_load((ROOT / "deploy" / "networkpolicy.yaml").read_text())
+    assert (policy["apiVersion"], policy["kind"]) == ("networking.k8s.io/v1", "NetworkPolicy")
+    spec = policy["spec"]
+    labels = spec["podSelector"]["matchLabels"]
+    assert all(labels.items() <= pod_labels.items() for pod_labels, _ in pods_of(rayjob))
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    themselves, operator = spec["ingress"]
+    assert themselves == {"from": [{"podSelector": {"matchLabels": labels}}]}
+    assert operator["ports"] == [{"protocol": "TCP", "port": 8265}]
+    assert "169.254.0.0/16" in spec["egress"][-1]["to"][0]["ipBlock"]["except"]
 
 
 def test_its_command_is_one_that_the_job_takes(rayjob):

@@ -18,7 +18,7 @@ from ray.data.checkpoint import CheckpointConfig, CheckpointManager
 from ray.util.annotations import RayDeprecationWarning
 
 from dfd.cluster import metrics
-from dfd.cluster.pools import Pools
+from dfd.cluster.pools import Pools, writer_options
 from dfd.cluster.profile import Profile
 from dfd.cluster.ray_internals import without_cpu
 from dfd.cluster.runtime import cluster_limits, plain_errors
@@ -137,7 +137,7 @@ def write(dataset: Dataset, folder: Address, *, num_cpus: int) -> dict[str, floa
                 folder.path,
                 filesystem=folder.fs,
                 mode="append",
-                ray_remote_args={"num_cpus": 0},
+                ray_remote_args=writer_options(ray.cluster_resources()),
                 concurrency=writers,
             )
             return _writing(dataset)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -118,6 +118,24 @@ class Pools:
             fewest, most = (max(1, int(cpus) // _CPUS_PER_CPU_ACTOR) for cpus in (num_cpus, max_cpus))
         most = self.max_actors or max(most, fewest)
         return min(self.min_actors or fewest, most), most
+
+
+WRITER = "dfd_writer"
+"""The resource that an operator gives to the nodes that may write results, if not all may."""
+
+
+def writer_options(resources: Mapping[str, float]) -> dict[str, Any]:
+    """Return how Ray places a task that writes results: without a CPU, and only where `dfd_writer` is if any node has it.
+
+    Nodes that decode videos can then do without the right to write.
+
+    >>> writer_options({"CPU": 8.0}), writer_options({"CPU": 8.0, "dfd_writer": 4.0})
+    ({'num_cpus': 0}, {'num_cpus': 0, 'resources': {'dfd_writer': 1}})
+
+    Args:
+        resources: What the cluster has, as `ray.cluster_resources` returns it.
+    """
+    return {"num_cpus": 0, **({"resources": {WRITER: 1}} if resources.get(WRITER) else {})}
 
 
 def _num_actors(num_gpus: float, gpus: float) -> int:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from dfd.cluster.pools import WRITER
 from dfd_core.config import ExtractConfig, Sampling
 from dfd_core.faces.detect import FrontalFaceDetector
 from dfd_core.model.predictor import load_predictor
@@ -110,7 +111,7 @@ def cluster(trace):
     everything = {}
     nodes = RayNodes(folder)
     try:
-        nodes.start_head()
+        nodes.start_head(f'--resources={{"{WRITER}": 2}}')  # the only node that may write results
         nodes.add("cpu1", "--num-cpus=1")
         nodes.add("cpu2", "--num-cpus=2", "--labels=dfd=cpu")
         nodes.add("gpu", "--num-cpus=1", "--num-gpus=1")
