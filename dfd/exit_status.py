@@ -54,5 +54,5 @@ def _expected(error: BaseException) -> str | None:
         return f"The storage failed: {reason_of(error)}"
     duckdb = sys.modules.get("duckdb")
     if duckdb is not None and isinstance(error, duckdb.Error):  # out of memory or disk: the queries are ours
-        return f"The tables cannot be joined: {one_line(error)}"
+        return f"The tables cannot be joined: {one_line(error)}. If a file of the log is damaged, --repair mends it"
     return None

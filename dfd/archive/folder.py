@@ -25,6 +25,7 @@ def take_folder(
     configuration: dict[str, Any],
     *,
     overwrite: bool,
+    repair: bool = False,
     model: dict[str, Any] | None = None,
 ) -> RunRecord:
     """Return the folder's record, new or of the same configuration; the folder is this process's until `stack` ends.
@@ -37,10 +38,10 @@ def take_folder(
     lock = out.locked(on_lost=_give_way)  # held from here on
     stack.callback(lock.release)
     if overwrite and exists(out.run_json):
-        lock.release()
-        LOG.info("The old results are now in %s", out.move_aside())
-        stack.callback(out.locked(on_lost=_give_way).release)
-    record = RunRecord.read(out)
+        aside, lock = out.move_aside(lock)
+        stack.callback(lock.release)
+        LOG.info("The old results are now in %s", aside)
+    record = RunRecord.read_or_mend(out) if repair else RunRecord.read(out)
     if record is None:
         return RunRecord.new(configuration, model)
     record.refuse_other(configuration)

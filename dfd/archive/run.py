@@ -18,8 +18,10 @@ from dfd.exit_status import is_interrupt
 from dfd_core.config import ExtractConfig
 from dfd_core.errors import OutputError
 from dfd_core.run import worklist
+from dfd_core.run.compaction import compact
 from dfd_core.run.counts import Counts
 from dfd_core.run.output_folder import OutputFolder
+from dfd_core.run.repair import repair_folder
 from dfd_core.run.run_record import RunRecord
 from dfd_core.sources.source import Source, commit_plans
 from dfd_core.storage.tables import write_table
@@ -32,6 +34,7 @@ class ArchiveRequest(Protocol):
     Attributes:
         max_failed: Share of failed videos, 0 to 1, above which the exit status is 1.
         retry_kinds: The kinds of error whose videos are tried again; empty for none.
+        repair: Mend a damaged log before anything else.
     """
 
     source: str
@@ -39,6 +42,7 @@ class ArchiveRequest(Protocol):
     max_failed: float
     retry_kinds: frozenset[str]
     overwrite: bool
+    repair: bool
     profile: bool
     address: str | None
     verbose: bool
@@ -78,21 +82,32 @@ class Attempt:
         num_cpus = self.cluster.num_cpus
         dataset = stages.build_plan(self.out, config, num_videos=num_videos, num_cpus=num_cpus)
         stages.write(dataset, self.out.plan_log.data, num_cpus=num_cpus)
-        self.out.plan_log.compact()
+        compact(self.out.plan_log)
 
     def _begin(self, table: pa.Table) -> pa.Table:
         """Check the log, and write and return the manifest that this run reads."""
         self.out.plan_log.settle()
         self.out.segment_log.settle()
+        if self.request.repair:
+            self._repair()
         self.out.plan_log.refuse_damage()
         self.out.segment_log.refuse_damage()
         # A run that was killed while it planned has not merged its log.
-        self.out.plan_log.compact()
+        compact(self.out.plan_log)
         table = worklist.with_attempts(
             self.out, table, retry_kinds=self.request.retry_kinds, derivation=self.record.num_derivations
         )
         worklist.write_manifest(self.out, table)
         return table
+
+    def _repair(self) -> None:
+        done = repair_folder(self.out)
+        self.record.values["attempts"][-1]["repaired"] = {
+            "files": len(done.files),
+            "rows_kept": done.num_kept,
+        }
+        if done.files:
+            LOG.warning("%d damaged files are now in %s", len(done.files), self.out.quarantine)
 
     def run_segments(
         self, work: worklist.Worklist, build: Callable[..., Any], *, waits_for: str = "the first faces"
@@ -160,7 +175,9 @@ def run_attempt(
     started_s = time.monotonic()
     out = OutputFolder.at(request.out)
     with ExitStack() as stack:
-        record = take_folder(stack, out, configuration, overwrite=request.overwrite, model=model)
+        record = take_folder(
+            stack, out, configuration, overwrite=request.overwrite, repair=request.repair, model=model
+        )
         outcome_before = record.values["outcome"] if record.num_derivations else None
         record.begin(videos=num_videos, retried=sorted(request.retry_kinds))
         record.write(out)

@@ -135,8 +135,9 @@ def write(dataset: Dataset, folder: Address, *, num_cpus: int) -> dict[str, floa
         with plain_errors():
             dataset.write_parquet(
                 folder.path,
-                filesystem=folder.fs,
+                filesystem=folder.durable_fs,
                 mode="append",
+                write_page_checksum=True,
                 ray_remote_args=writer_options(ray.cluster_resources()),
                 concurrency=writers,
             )
@@ -178,7 +179,7 @@ def _commit_by(log: CommitLog) -> None:
         log.id_column,
         log.checkpoint.path,
         delete_checkpoint_on_success=False,
-        override_filesystem=log.checkpoint.fs,
+        override_filesystem=log.checkpoint.durable_fs,
         checkpoint_manager_cls=_NothingToSkip,
     )
 

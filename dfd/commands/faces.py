@@ -14,7 +14,8 @@ from dfd.cluster.runtime import LOG
 from dfd.commands.options import archive_options, request_fields
 from dfd.commands.shape import command
 from dfd.exit_status import exit_with
-from dfd_core.answers.face_folder import finish_faces, refuse_own_columns, refuse_tree, write_png_tree
+from dfd_core.answers.face_folder import finish_faces, refuse_own_columns
+from dfd_core.answers.png_tree import refuse_tree, write_png_tree
 from dfd_core.config import IMAGE_FORMATS, SAMPLINGS, ExtractConfig, Limits, Sampling, as_json
 from dfd_core.run import worklist
 from dfd_core.run.counts import Counts
@@ -40,6 +41,7 @@ class ExtractFacesRequest:
         png: A local folder for the tree of PNG files; None for no tree.
         max_failed: Share of failed videos, 0 to 1, above which the exit status is 1.
         retry_kinds: The kinds of error whose videos are tried again; empty for none.
+        repair: Mend a damaged log before anything else.
         detect_max_side_px: Longer side of the frame that the detector sees, pixels; None for frames as they are.
     """
 
@@ -55,6 +57,7 @@ class ExtractFacesRequest:
     retry_kinds: frozenset[str] = frozenset()
     detect_max_side_px: int | None = None
     overwrite: bool = False
+    repair: bool = False
     profile: bool = False
     allow_http: bool = False
     address: str | None = None

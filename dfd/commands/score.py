@@ -25,6 +25,7 @@ from dfd_core.model.card import ModelCard
 from dfd_core.model.fetch import local_model
 from dfd_core.model.source import DEFAULT_MODEL, resolve_model
 from dfd_core.run import worklist
+from dfd_core.run.compaction import compact
 from dfd_core.run.counts import Counts
 from dfd_core.run.estimate import compared, spent
 from dfd_core.run.output_folder import OutputFolder
@@ -52,6 +53,7 @@ class ScoreRequest:
     Attributes:
         max_failed: Share of failed videos, 0 to 1, above which the exit status is 1.
         retry_kinds: The kinds of error whose videos are tried again; empty for none.
+        repair: Mend a damaged log before anything else.
         detect_max_side_px: Longer side of the frame that the detector sees, pixels; None for frames as they are.
     """
 
@@ -68,6 +70,7 @@ class ScoreRequest:
     retry_kinds: frozenset[str] = frozenset()
     detect_max_side_px: int | None = None
     overwrite: bool = False
+    repair: bool = False
     profile: bool = False
     estimate: bool = False
     allow_http: bool = False
@@ -111,9 +114,9 @@ def run(request: ScoreRequest) -> int:
     Raises:
         RequestError: The request is unusable.
     """
-    if request.estimate and (request.overwrite or request.retry_kinds):
+    if request.estimate and (request.overwrite or request.repair or request.retry_kinds):
         raise RequestError(
-            "--estimate changes no results: it goes with neither --overwrite nor --retry-failed"
+            "--estimate changes no results: it goes with neither --overwrite nor --repair nor --retry-failed"
         )
     card = resolve_model(local_model(request.model), raw=request.raw).card
     config = request.extract_config(card)
@@ -223,7 +226,7 @@ def _score(
     record.values["model"]["threshold"] = (
         card.threshold
     )  # of the verdicts below, whatever an earlier attempt's was
-    out.segment_log.compact()
+    compact(out.segment_log)
     counts = finish(
         out,
         aggregation=request.aggregation,

@@ -6,18 +6,18 @@ pending file to `ID.parquet`. A row is done when its identifier is in a file of 
 
 from __future__ import annotations
 
-import posixpath
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
 from dfd_core.errors import OutputError
 from dfd_core.storage.address import Address
@@ -28,9 +28,11 @@ _TIE_BREAKER = {"plan_key": "probe_s", "segment_id": "extracted_at"}
 """If two rows share an identifier and both or neither have an error, the one with the smaller value of this is kept."""
 
 _PENDING = ".pending.parquet"
-_MOST_FILES = 1000
 _FILES_AT_ONCE = 200
-_GROUP_BYTES, _FILE_BYTES = 16 << 20, 256 << 20
+_CHECKED = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
+_REMEDY = "Restore the files, or repeat the command with --repair, which does what is lost again."
 _DELETING_THREADS = 16
 
 
@@ -49,6 +51,11 @@ class CommitLog:
     schema: pa.Schema
 
     @property
+    def name(self) -> str:
+        """What the log is called: `plan` or `segments`."""
+        return self.checkpoint.name
+
+    @property
     def id_column(self) -> str:
         """The name of the identifier."""
         return str(self.schema.field(0).name)
@@ -57,57 +64,18 @@ class CommitLog:
         """Clear away what ended between the steps of a commit; only while no run writes to the log.
 
         A pending file whose commit is complete is deleted: a rename on an object store is a copy and a deletion, and a
-        process that dies between the two leaves both. A pending file without its commit is deleted with its data.
+        process that dies between the two leaves both. A pending file without its commit is deleted first, which keeps a
+        worker that outlived its run from committing it, and its data after. Whatever is committed by then stays.
         """
-        names = set(parquet_files(self.checkpoint))
-        pending = {name for name in names if name.endswith(_PENDING)}
+        pending = [file for file in parquet_files(self.checkpoint) if file.endswith(_PENDING)]
         if not pending:
             return
-        broken = {
-            name.rpartition("/")[2].removesuffix(_PENDING)
-            for name in pending
-            if name.removesuffix(_PENDING) + ".parquet" not in names
-        }
-        _delete(self.data.fs, [file for file in parquet_files(self.data) if _commit_of(file) in broken])
-        _delete(self.checkpoint.fs, sorted(pending))
-
-    def compact(self, *, most_files: int = _MOST_FILES) -> int:
-        """Merge the log's files into few where there are more than `most_files`; only while no run writes to it.
-
-        The merged rows are committed before their originals go. If the process dies in between, rows are there twice,
-        and every reader counts them once.
-
-        Args:
-            most_files: Commits that are left as they are.
-
-        Returns:
-            The number of commits that were merged; 0 if there are no more than `most_files`.
-
-        Raises:
-            OutputError: A file cannot be read or written.
-        """
-        commits = self._files_of_commits()
-        if len(commits) <= most_files:
-            return 0
-        files = sorted(file for group in commits.values() for file in group)
-        name = f"merged_{uuid.uuid4().hex}"
-        ids: list[pa.ChunkedArray] = []
-        try:
-            groups = _row_groups(_batches(self.data.fs, files, self.schema))
-            for group in _write_files(self.data / name, groups, self.schema):
-                ids.append(group.column(0))
-            column = self.schema.field(0)
-            chunks = [chunk for array in ids for chunk in array.chunks]
-            write_table(
-                self.checkpoint / f"{name}.parquet",
-                pa.table({column.name: pa.chunked_array(chunks, column.type)}),
-            )
-            folder = self.checkpoint.path
-            _delete(self.checkpoint.fs, [posixpath.join(folder, f"{commit}.parquet") for commit in commits])
-            _delete(self.data.fs, files)
-        except (OSError, pa.ArrowException) as error:
-            raise OutputError(f"The files of {self.data} cannot be merged: {one_line(error)}") from error
-        return len(commits)
+        delete_files(self.checkpoint.fs, pending)
+        if not self.data.is_local:
+            return  # a rename there may still be under way; data without a commit does not count
+        committed = set(self._commits())
+        broken = {_name(file).removesuffix(_PENDING) for file in pending} - committed
+        delete_files(self.data.fs, [file for file in parquet_files(self.data) if commit_of(file) in broken])
 
     def committed(self) -> pa.Array:
         """Return the committed identifiers, (n,) string.
@@ -115,8 +83,7 @@ class CommitLog:
         Raises:
             OutputError: A file of the log cannot be read.
         """
-        files = [file for file in parquet_files(self.checkpoint) if not file.endswith(_PENDING)]
-        return _ids(self.checkpoint.fs, files, self.id_column)
+        return read_ids(self.checkpoint.fs, list(self._commits().values()), self.id_column)
 
     def rows(self, schema: pa.Schema | None = None) -> ds.Dataset:
         """Return the committed rows as one dataset of `schema`, by default the log's.
@@ -126,7 +93,7 @@ class CommitLog:
         files = self.data_files()
         if not files:
             return ds.dataset((schema or self.schema).empty_table())
-        return ds.dataset(files, schema=schema or self.schema, filesystem=self.data.fs, format="parquet")
+        return ds.dataset(files, schema=schema or self.schema, filesystem=self.data.fs, format=_CHECKED)
 
     def register(self, db: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema | None = None) -> None:
         """Give the committed rows a name in `db`, each identifier once.
@@ -161,7 +128,7 @@ class CommitLog:
 
     def data_files(self) -> list[str]:
         """Return the paths of the data files whose commit is complete, sorted."""
-        return sorted(file for files in self._files_of_commits().values() for file in files)
+        return sorted(file for files in self.commits().values() for file in files)
 
     def append(self, table: pa.Table) -> None:
         """Commit `table`, whose first column is the identifier, as one block.
@@ -182,84 +149,77 @@ class CommitLog:
         ids = self.committed()
         if len(ids) == 0:
             return
-        found = _ids(self.data.fs, self.data_files(), self.id_column)
+        found = read_ids(self.data.fs, self.data_files(), self.id_column)
         lost = pc.sum(pc.invert(pc.is_in(ids, value_set=found))).as_py()
         if lost:
             raise OutputError(
-                f"The log is damaged: {lost} of {len(ids)} committed rows are gone from {self.data}. "
-                "Restore the deleted files, or start anew with --overwrite."
+                f"The log is damaged: {lost} of {len(ids)} committed rows are gone from {self.data}. {_REMEDY}"
             )
 
-    def _files_of_commits(self) -> dict[str, list[str]]:
+    def commits(self) -> dict[str, list[str]]:
         """Return the data files of every commit; Ray names them `COMMIT-N.parquet`."""
-        names = [
-            file.rpartition("/")[2] for file in parquet_files(self.checkpoint) if not file.endswith(_PENDING)
-        ]
-        found: dict[str, list[str]] = {name.removesuffix(".parquet"): [] for name in names}
+        found: dict[str, list[str]] = {name: [] for name in self._commits()}
         for file in parquet_files(self.data):
-            commit = _commit_of(file)
+            commit = commit_of(file)
             if commit in found:
                 found[commit].append(file)
         return found
 
+    def checkpoint_file(self, commit: str) -> str:
+        """Return the path of the file that holds the identifiers of `commit`."""
+        return (self.checkpoint / f"{commit}.parquet").path
 
-def _batches(fs: pafs.FileSystem, files: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of `files`; a dataset keeps what it learned of each of its files, so that no large one is made."""
-    for start in range(0, len(files), _FILES_AT_ONCE):
-        part = files[start : start + _FILES_AT_ONCE]
-        yield from ds.dataset(part, schema=schema, filesystem=fs, format="parquet").to_batches()
-
-
-def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Yield the rows of `batches` in tables of some megabytes, the last one less."""
-    held: list[pa.RecordBatch] = []
-    held_bytes = 0
-    for batch in batches:
-        held.append(batch)
-        held_bytes += batch.nbytes
-        if held_bytes >= _GROUP_BYTES:
-            yield pa.Table.from_batches(held).combine_chunks()  # small batches take more than their rows
-            held, held_bytes = [], 0
-    if held:
-        yield pa.Table.from_batches(held).combine_chunks()
+    def _commits(self) -> dict[str, str]:
+        """Return the file of identifiers of every commit."""
+        files = (file for file in parquet_files(self.checkpoint) if not file.endswith(_PENDING))
+        return {_name(file).removesuffix(".parquet"): file for file in files}
 
 
-def _write_files(stem: Address, groups: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Write `groups` to `STEM-00000.parquet` and so on, files of some hundred megabytes unpacked; yield each as written."""
-    number, groups = 0, iter(groups)
-    group = next(groups, None)
-    while group is not None:
-        in_file = 0
-        file = f"{stem.path}-{number:05d}.parquet"
-        with pq.ParquetWriter(file, schema, filesystem=stem.fs, compression="zstd") as writer:
-            while group is not None and in_file < _FILE_BYTES:
-                writer.write_table(group)
-                in_file += group.nbytes
-                yield group
-                group = next(groups, None)
-        number += 1
-
-
-def _delete(fs: pafs.FileSystem, files: Sequence[str]) -> None:
-    """Delete `files`, those of an object store many at a time, since each is a request."""
+def delete_files(fs: pafs.FileSystem, files: Sequence[str]) -> None:
+    """Delete those of `files` that are there, many at a time if each is a request."""
     if isinstance(fs, pafs.LocalFileSystem):
         for file in files:
-            fs.delete_file(file)
+            _delete(fs, file)
         return
     with ThreadPoolExecutor(_DELETING_THREADS) as pool:
-        list(pool.map(fs.delete_file, files))
+        list(pool.map(partial(_delete, fs), files))
 
 
-def _commit_of(data_file: str) -> str:
-    return data_file.rpartition("/")[2].rpartition("-")[0]
+def _delete(fs: pafs.FileSystem, file: str) -> None:
+    with suppress(FileNotFoundError):  # renamed by a worker that outlived its run
+        fs.delete_file(file)
 
 
-def _ids(fs: pafs.FileSystem, files: list[str], id_column: str) -> pa.Array:
+def read_batches(fs: pafs.FileSystem, files: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of `files` in batches.
+
+    A dataset keeps what it learned of each of its files, so one of many files is never made.
+    """
+    for start in range(0, len(files), _FILES_AT_ONCE):
+        part = files[start : start + _FILES_AT_ONCE]
+        yield from ds.dataset(part, schema=schema, filesystem=fs, format=_CHECKED).to_batches()
+
+
+def commit_of(data_file: str) -> str:
+    """Return the name of the commit that the data file `COMMIT-N.parquet` belongs to."""
+    return _name(data_file).rpartition("-")[0]
+
+
+def _name(file: str) -> str:
+    return file.rpartition("/")[2]
+
+
+def read_ids(fs: pafs.FileSystem, files: list[str], id_column: str) -> pa.Array:
+    """Return the identifiers in `files`.
+
+    Raises:
+        OutputError: A file cannot be read.
+    """
     if not files:
         return pa.array([], pa.string())
     schema = pa.schema([(id_column, pa.string())])
     try:
-        table = pa.Table.from_batches(_batches(fs, files, schema), schema)
+        table = pa.Table.from_batches(read_batches(fs, files, schema), schema)
     except (OSError, pa.ArrowException) as error:
-        raise OutputError(f"The log is damaged: {one_line(error)}") from error
+        raise OutputError(f"The log is damaged: {one_line(error)}. {_REMEDY}") from error
     return table.column(id_column).combine_chunks()

@@ -20,7 +20,12 @@ from dfd_core.storage.address import Address
 from dfd_core.storage.files import PART_SUFFIX, exists
 from dfd_core.storage.reasons import refusal_of
 from dfd_core.storage.remote_lock import RemoteLock
+from dfd_core.storage.swap import replacing_folder
 from dfd_core.storage.text import one_line
+
+_LOCK = ".lock"
+Lock = FileLock | RemoteLock
+"""What keeps other runs out of a folder until it is released."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,16 @@ class OutputFolder:
     def run_json(self) -> Address:
         """What ran, with what, and how it ended."""
         return self.root / "run.json"
+
+    @property
+    def run_json_copy(self) -> Address:
+        """A second copy of `run_json`, for a repair."""
+        return self.root / "plan" / "run.json"
+
+    @property
+    def quarantine(self) -> Address:
+        """Where a repair moves damaged files."""
+        return self.root / "quarantine"
 
     @property
     def profile(self) -> Address:
@@ -106,7 +121,7 @@ class OutputFolder:
     def _log(self, stage: str, data: Address, schema: pa.Schema) -> CommitLog:
         return CommitLog(data, self.root / "checkpoint" / stage, schema)
 
-    def locked(self, *, on_lost: Callable[[], None] = _thread.interrupt_main) -> FileLock | RemoteLock:
+    def locked(self, *, on_lost: Callable[[], None] = _thread.interrupt_main) -> Lock:
         """Return a context in which no other run may use the folder; creates the folder.
 
         A local folder is locked by the operating system, which frees it when the process dies. For a remote one see
@@ -122,11 +137,11 @@ class OutputFolder:
         try:
             if not self.root.is_local:
                 fs.create_dir(path, recursive=True)
-                remote = RemoteLock(self.root / ".lock", on_lost=on_lost)
+                remote = RemoteLock(self.root / _LOCK, on_lost=on_lost)
                 remote.acquire()
                 return remote
             os.makedirs(path, exist_ok=True)
-            lock = FileLock(os.path.join(path, ".lock"), timeout=0)
+            lock = FileLock(os.path.join(path, _LOCK), timeout=0)
             lock.acquire()
         except (Timeout, OutputError) as error:
             raise OutputError(f"Another run is writing to {self.root}") from error
@@ -160,39 +175,64 @@ class OutputFolder:
             raise self._unusable(error) from error
         if is_file:
             raise OutputError(f"{self.root} cannot be written: it is a file")
-        # What a run that was killed while it wrote its first record has left is no one else's.
+        # A folder with an incomplete first record is treated as empty.
         names = [info.base_name for info in infos if not info.base_name.endswith(PART_SUFFIX)]
-        if "run.json" not in names and set(names) - {".lock"}:
+        if "run.json" not in names and set(names) - {_LOCK}:
             raise OutputError(
                 f"{self.root} is not empty and holds no run.json: {', '.join(sorted(names)[:5])}"
             )
 
-    def move_aside(self) -> Address:
-        """Rename the folder and return its new address, which has the time in it.
+    def move_aside(self, lock: Lock) -> tuple[Address, Lock]:
+        """Move what is in the folder to a new address, which has the time in it; the folder stays locked throughout.
 
         An object store has no folders to rename: its objects are moved one by one, `run.json` last, so that the same
         command after an interruption moves the rest.
 
+        Args:
+            lock: What `locked` has returned.
+
+        Returns:
+            The new address, and the lock of the folder, which is empty now. The caller releases both locks.
+
         Raises:
-            OutputError: It cannot be renamed.
+            OutputError: The folder cannot be moved, or it holds the working directory.
         """
         aside = self.root.with_suffix(f".{datetime.now(UTC):%Y%m%dT%H%M%S}")
         try:
             if self.root.is_local:
-                self.root.fs.move(self.root.path, aside.path)
+                lock = _exchange_for_empty(self.root.path, aside.path)
             else:
                 _move_files(self.root.fs, self.root.path, aside.path)
-        except OSError as error:
+        except (OSError, Timeout) as error:
             raise OutputError(f"{self.root} cannot be moved aside: {one_line(error)}") from error
-        return aside
+        return aside, lock
+
+
+def _exchange_for_empty(path: str, aside: str) -> FileLock:
+    """Rename local folder `path` to `aside`, put an empty, locked folder in its place, and return the lock."""
+    if os.path.commonpath([os.path.realpath(path), os.getcwd()]) == os.path.realpath(path):
+        raise OutputError(
+            f"{path} holds the working directory, which --overwrite would move away. Start the command elsewhere."
+        )
+    with replacing_folder(path, keep_as=aside) as new:
+        lock = FileLock(os.path.join(new, _LOCK), timeout=0)
+        lock.acquire()
+    return lock
 
 
 def _move_files(fs: pafs.FileSystem, folder: str, aside: str) -> None:
     infos = fs.get_file_info(pafs.FileSelector(folder, recursive=True))
     names = [posixpath.relpath(info.path, folder) for info in infos if info.type == pafs.FileType.File]
-    for name in sorted(names, key=lambda name: (name == "run.json", name)):
+    for name in sorted(set(names) - {_LOCK}, key=lambda name: (name == "run.json", name)):
         target = posixpath.join(aside, name)
         if not isinstance(fs, pafs.S3FileSystem):
             fs.create_dir(posixpath.dirname(target), recursive=True)
         fs.move(posixpath.join(folder, name), target)
-    fs.delete_dir(folder)
+    for info in fs.get_file_info(pafs.FileSelector(folder)):
+        if info.type == pafs.FileType.Directory and not _holds_files(fs, info.path):
+            fs.delete_dir(info.path)
+
+
+def _holds_files(fs: pafs.FileSystem, folder: str) -> bool:
+    infos = fs.get_file_info(pafs.FileSelector(folder, recursive=True, allow_not_found=True))
+    return any(info.type == pafs.FileType.File for info in infos)

@@ -15,7 +15,9 @@ from dfd_core.config import Aggregation, identity
 from dfd_core.errors import OutputError
 from dfd_core.run.counts import Counts
 from dfd_core.run.output_folder import OutputFolder
+from dfd_core.run.repair import set_aside
 from dfd_core.run.worklist import Worklist
+from dfd_core.storage.address import Address
 from dfd_core.storage.files import exists, read_bytes, write_bytes
 from dfd_core.storage.text import one_line
 
@@ -68,10 +70,27 @@ class RunRecord:
         Raises:
             OutputError: It cannot be read.
         """
-        if not exists(out.run_json):
-            return None
+        return cls._read(out.run_json) if exists(out.run_json) else None
+
+    @classmethod
+    def read_or_mend(cls, out: OutputFolder) -> Self | None:
+        """Return what `read` returns; put the copy in the place of a damaged record, which is moved to the quarantine.
+
+        Raises:
+            OutputError: The copy cannot be read either.
+        """
         try:
-            values = json.loads(read_bytes(out.run_json))
+            return cls.read(out)
+        except OutputError:
+            record = cls._read(out.run_json_copy)
+            set_aside(out.run_json, out.quarantine / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
+            record.write(out)
+            return record
+
+    @classmethod
+    def _read(cls, address: Address) -> Self:
+        try:
+            values = json.loads(read_bytes(address))
             return cls(
                 {
                     **values,
@@ -80,7 +99,7 @@ class RunRecord:
                 }
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise OutputError(f"{out.run_json} cannot be read: {one_line(error)}") from error
+            raise OutputError(f"{address} cannot be read: {one_line(error)}") from error
 
     @property
     def num_derivations(self) -> int:
@@ -98,7 +117,10 @@ class RunRecord:
             + "\n"
         )
         try:
-            write_bytes(out.run_json, content.encode("utf-8", "backslashreplace"))
+            folder = out.run_json_copy
+            folder.fs.create_dir(folder.parent, recursive=True)
+            for address in (out.run_json, out.run_json_copy):
+                write_bytes(address, content.encode("utf-8", "backslashreplace"))
         except OSError as error:
             raise OutputError(f"{out.run_json} cannot be written: {one_line(error)}") from error
 
@@ -197,7 +219,7 @@ class RunRecord:
 
 
 def _finite(value: Any) -> Any:
-    """Return `value` with None for what is no number or no end of one, for which JSON has no word."""
+    """Return `value`; non-finite floats become null."""
     if isinstance(value, Mapping):
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

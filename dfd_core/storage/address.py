@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from dfd_core.errors import RequestError
+from dfd_core.storage.durable import DURABLE
 from dfd_core.storage.fsspec_bridge import fsspec_filesystem
 from dfd_core.storage.secrets import has_credentials, redacted
 from dfd_core.storage.text import as_text, is_text, one_line
@@ -66,6 +67,11 @@ class Address:
     def is_local(self) -> bool:
         """Whether it lies on a file system of this machine."""
         return isinstance(self.fs, pafs.LocalFileSystem)
+
+    @property
+    def durable_fs(self) -> pafs.FileSystem:
+        """The file system for a write that must survive a power failure once it is closed."""
+        return DURABLE if self.is_local else self.fs
 
     @property
     def name(self) -> str:

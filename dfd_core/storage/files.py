@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import os
 import stat
+import uuid
 from contextlib import suppress
 from typing import IO, Any, BinaryIO, cast
 
 import pyarrow.fs as pafs
 
 from dfd_core.storage.address import Address
+from dfd_core.storage.durable import replace_file
+from dfd_core.storage.fsspec_bridge import renames_in_one_step, writes_whole_files
 from dfd_core.storage.range_file import RangeFile
 
 PART_SUFFIX = ".part"
@@ -54,22 +57,46 @@ def open_file(address: Address) -> BinaryIO:
 def write_bytes(address: Address, content: bytes) -> None:
     """Write `content` so that a reader sees the old or the new content, never a part.
 
-    Local files are written beside and renamed; an object store's write is atomic by itself.
+    An object store's write is atomic by itself. Elsewhere a file is written beside and renamed; on `hdfs://`, whose
+    rename does not replace, a reader may find no file for a moment.
+
+    Raises:
+        OSError: As the file system gives it, or the store can neither write nor rename in one step.
     """
-    if not address.is_local:
+    if address.is_local:
+        _write_local(address.path, content)
+    elif writes_whole_files(address.fs):
         with address.fs.open_output_stream(address.path) as stream:
             stream.write(content)
-        return
-    beside = f"{address.path}.{os.getpid()}{PART_SUFFIX}"
+    else:
+        _write_beside(address, content)
+
+
+def _write_local(path: str, content: bytes) -> None:
+    beside = f"{path}.{os.getpid()}{PART_SUFFIX}"
     try:
         with open(beside, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, address.path)
+        replace_file(beside, path)
     except BaseException:
         with suppress(OSError):
             os.unlink(beside)
+        raise
+
+
+def _write_beside(address: Address, content: bytes) -> None:
+    if not renames_in_one_step(address.fs):
+        raise OSError(f"{address.fs.type_name} can neither write nor rename a file in one step")
+    beside = f"{address.path}.{uuid.uuid4().hex}{PART_SUFFIX}"
+    try:
+        with address.fs.open_output_stream(beside) as stream:
+            stream.write(content)
+        address.fs.move(beside, address.path)
+    except BaseException:
+        with suppress(OSError):
+            address.fs.delete_file(beside)
         raise
 
 

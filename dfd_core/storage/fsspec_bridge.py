@@ -28,6 +28,30 @@ def fsspec_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     return pafs.PyFileSystem(_FsspecHandler(fs)), path
 
 
+_OBJECT_STORES = frozenset("s3 s3a gs gcs az abfs abfss adl oss oci memory".split())
+"""fsspec's names of stores in which a file appears once it is whole."""
+
+
+def writes_whole_files(fs: pafs.FileSystem) -> bool:
+    """Return whether a new file of `fs` appears at once and whole, as in an object store."""
+    if not isinstance(fs, pafs.PyFileSystem):
+        return not isinstance(fs, pafs.HadoopFileSystem)
+    import fsspec.implementations.memory
+
+    inner = fs.handler.fs
+    names = {inner.protocol} if isinstance(inner.protocol, str) else set(inner.protocol)
+    return bool(names & _OBJECT_STORES) or isinstance(inner, fsspec.implementations.memory.MemoryFileSystem)
+
+
+def renames_in_one_step(fs: pafs.FileSystem) -> bool:
+    """Return whether `fs` renames a file; what fsspec does for a store that cannot is a copy and a deletion."""
+    if not isinstance(fs, pafs.PyFileSystem):
+        return True
+    import fsspec
+
+    return type(fs.handler.fs).mv is not fsspec.AbstractFileSystem.mv
+
+
 @contextmanager
 def _os_errors() -> Iterator[None]:
     """Make an OSError of what the library of a storage raises in the block; Python's own errors stay what they are."""

@@ -7,13 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfd_core.answers.face_folder import (
-    file_names,
-    finish_faces,
-    refuse_own_columns,
-    refuse_tree,
-    write_png_tree,
-)
+from dfd_core.answers.face_folder import finish_faces, refuse_own_columns
+from dfd_core.answers.png_tree import file_names, refuse_tree, write_png_tree
 from dfd_core.errors import ManifestError, OutputError
 from dfd_core.faces.images import decode, encode
 from dfd_core.run import worklist

@@ -447,3 +447,25 @@ def wait_for(driver: subprocess.Popen, condition) -> None:
         assert driver.poll() is None, "the run ended before it could be disturbed"
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_run_that_lost_its_folder_leaves_the_others_record(tmp_path, monkeypatch):
+    """The training goes on while another run takes a remote folder over; the beat of the lock is 5 s."""
+    from dfd.archive import folder
+    from dfd.commands import finetune
+    from dfd_core.storage.address import Address
+    from dfd_core.storage.files import read_bytes, write_bytes
+
+    source = labelled_pictures.write_table(tmp_path / "faces" / "a.parquet", labelled_pictures.rows(4)).parent
+    out = Address.parse(f"memory://{tmp_path.name}/bundle")
+
+    def take_over(*_):
+        write_bytes(out / ".lock", b"another 1\n")
+        write_bytes(out / "run.json", b'{"theirs": true}')
+        time.sleep(60)  # until the interrupt
+
+    monkeypatch.setattr(finetune, "_train", take_over)
+    monkeypatch.setattr(folder, "_taken_over", threading.Event())
+    with pytest.raises(KeyboardInterrupt):
+        finetune.run(finetune.FinetuneRequest(str(source), out.uri))
+    assert read_bytes(out / "run.json") == b'{"theirs": true}'

@@ -3,7 +3,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dfd_core.errors import OutputError
-from dfd_core.run import commit_log
+from dfd_core.run import commit_log, compaction
 from dfd_core.run.commit_log import CommitLog
 from dfd_core.storage.address import Address
 from dfd_core.storage.tables import write_table
@@ -82,7 +82,7 @@ def rows_of(log):
 
 
 def compact(log, most_files):
-    return log_of(*log).compact(most_files=most_files)
+    return compaction.compact(log_of(*log), most_files=most_files)
 
 
 def test_many_files_become_few_with_the_same_rows(log):
@@ -107,8 +107,8 @@ def test_many_files_become_few_with_the_same_rows(log):
 
 def test_many_rows_are_merged_into_several_files_of_several_row_groups(log, monkeypatch):
     monkeypatch.setattr(commit_log, "_FILES_AT_ONCE", 2)
-    monkeypatch.setattr(commit_log, "_GROUP_BYTES", 1)
-    monkeypatch.setattr(commit_log, "_FILE_BYTES", 60)
+    monkeypatch.setattr(compaction, "_GROUP_BYTES", 1)
+    monkeypatch.setattr(compaction, "_FILE_BYTES", 60)
     before = rows_of(log)
     assert compact(log, 2) == 3
     files = [pq.ParquetFile(path) for path in sorted(log[1].iterdir())]
@@ -132,10 +132,8 @@ def test_a_merge_that_is_cut_off_at_any_step_loses_nothing(log, monkeypatch, ste
         return run
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", counted(pq.ParquetWriter.write_table))
-    monkeypatch.setattr(commit_log, "write_table", counted(commit_log.write_table))
-    monkeypatch.setattr(
-        commit_log, "_delete", lambda fs, files: [counted(fs.delete_file)(file) for file in files]
-    )
+    monkeypatch.setattr(compaction, "write_table", counted(compaction.write_table))
+    monkeypatch.setattr(commit_log, "_delete", counted(commit_log._delete))
     with pytest.raises(KeyboardInterrupt):
         compact(log, 2)
     monkeypatch.undo()

@@ -485,7 +485,9 @@ def test_a_folder_on_s3_is_moved_aside_whole(server):
     root = "s3://bytes/moved/out"
     for name in ("run.json", "videos/part-0.parquet", "segments/a.parquet"):
         write_bytes(Address.parse(join_uri(root, name)), name.encode())
-    aside = str(OutputFolder.at(root).move_aside())
+    out = OutputFolder.at(root)
+    with out.locked() as lock:
+        aside = str(out.move_aside(lock)[0])
     assert aside.startswith("s3://bytes/moved/out.2")
     assert read_bytes(Address.parse(f"{aside}/videos/part-0.parquet")) == b"videos/part-0.parquet"
     assert read_bytes(Address.parse(f"{aside}/run.json")) == b"run.json"
