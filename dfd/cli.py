@@ -17,6 +17,7 @@ COMMANDS = {
     "faces": "Cut the faces out of an archive once.",
     "finetune": "Fine-tune a detector on labelled faces.",
     "evaluate": "Judge scores against labels.",
+    "compare": "Compare two runs of the same videos.",
     "review": "Make a page to look at scores.",
     "aggregate": "Derive the tables of a finished run again.",
     "duplicates": "Find the copies of one clip in a finished run.",

@@ -115,7 +115,7 @@ def measure(scored: Scored, *, threshold: float, bootstrap: Bootstrap) -> Measur
         if why:
             estimates[name] = Estimate(None, notes=(why,))
         else:
-            estimates[name] = _with_interval(
+            estimates[name] = with_interval(
                 values[name], drawn.get(name), scored.num_groups, bootstrap.confidence
             )
             estimates[name] = _with_caution(estimates[name], name, scored.num_real)
@@ -127,11 +127,11 @@ def measure(scored: Scored, *, threshold: float, bootstrap: Bootstrap) -> Measur
 def _resampled(scored: Scored, threshold: float, bootstrap: Bootstrap) -> dict[str, Floats]:
     """Return every figure of every resample: name → (resamples,)."""
     weighable = Weighable(scored, threshold)
-    parts = [weighable.figures(weights) for weights in _draws(scored, bootstrap)]
+    parts = [weighable.figures(weights) for weights in draws(scored, bootstrap)]
     return {name: np.concatenate([part[name] for part in parts]) for name in DEFINITIONS}
 
 
-def _draws(scored: Scored, bootstrap: Bootstrap) -> Iterator[Floats]:
+def draws(scored: Scored, bootstrap: Bootstrap) -> Iterator[Floats]:
     """Yield how often each group is in each resample, (some resamples, groups), as many as fit in memory at a time."""
     rng = np.random.default_rng(bootstrap.seed)
     groups = scored.num_groups
@@ -154,7 +154,15 @@ def _why_undefined(scored: Scored, name: str) -> Note | None:
     return None
 
 
-def _with_interval(value: float, drawn: Floats | None, num_groups: int, confidence: float) -> Estimate:
+def with_interval(value: float, drawn: Floats | None, num_groups: int, confidence: float) -> Estimate:
+    """Return a figure with the percentile interval of its resamples, or with the reason why it has none.
+
+    Args:
+        value: The figure over all items.
+        drawn: (resamples,) the figure in each, NaN where it is not defined; None if there are too few groups.
+        num_groups: Groups that were resampled.
+        confidence: Of the interval, in (0, 1).
+    """
     if drawn is None:
         groups = "group" if num_groups == 1 else "groups"
         note = Note("too_few_groups", f"no interval: {num_groups} {groups}; at least {MIN_GROUPS} are needed")

@@ -51,7 +51,10 @@ _STYLE: Any = {
 def roc(scored: Scored, *, threshold: float) -> Figure:
     """Return the ROC curve, the operating point at `threshold` marked. Both classes must be there."""
     fpr, tpr, _ = sk.roc_curve(scored.is_fake, scored.p_fake.astype(np.float64))
-    with _axes("False positive rate: reals called fake", "True positive rate: fakes found") as (figure, axes):
+    with styled_axes("False positive rate: reals called fake", "True positive rate: fakes found") as (
+        figure,
+        axes,
+    ):
         axes.plot([0, 1], [0, 1], color=INK, alpha=0.5, linewidth=1, linestyle=(0, (4, 4)), label="chance")
         axes.plot(*_thinned(fpr, tpr), color=FAKE)
         called = called_fake(scored.p_fake, threshold)
@@ -60,21 +63,21 @@ def roc(scored: Scored, *, threshold: float) -> Figure:
             *point, "o", color=FAKE, markersize=7, label=f"at the threshold {threshold:.3g}", clip_on=False
         )
         axes.legend(loc="lower right")
-        _unit_square(axes)
+        unit_square(axes)
     return figure
 
 
 def precision_recall(scored: Scored) -> Figure:
     """Return the precision–recall curve and the precision of chance. Both classes must be there."""
     precision, recall, _ = sk.precision_recall_curve(scored.is_fake, scored.p_fake.astype(np.float64))
-    with _axes("Recall: fakes found", "Precision: of those called fake, true") as (figure, axes):
+    with styled_axes("Recall: fakes found", "Precision: of those called fake, true") as (figure, axes):
         share = scored.num_fake / scored.num_items
         axes.axhline(
             share, color=INK, alpha=0.5, linewidth=1, linestyle=(0, (4, 4)), label="chance: share of fakes"
         )
         axes.step(*_thinned(recall, precision), where="post", color=FAKE)
         axes.legend(loc="lower left")
-        _unit_square(axes)
+        unit_square(axes)
     return figure
 
 
@@ -86,19 +89,19 @@ def calibration(scored: Scored) -> Figure:
     filled = items > 0
     said = np.bincount(bins, p_fake, NUM_CALIBRATION_BINS)[filled] / items[filled]
     true = np.bincount(bins, scored.is_fake, NUM_CALIBRATION_BINS)[filled] / items[filled]
-    with _axes("Mean p_fake of the bin", "Share of fakes in the bin") as (figure, axes):
+    with styled_axes("Mean p_fake of the bin", "Share of fakes in the bin") as (figure, axes):
         axes.plot([0, 1], [0, 1], color=INK, alpha=0.5, linewidth=1, linestyle=(0, (4, 4)), label="perfect")
         axes.plot(said, true, color=FAKE, linewidth=1, alpha=0.6)
         sizes = 12 + 150 * items[filled] / items.max()
         axes.scatter(said, true, s=sizes, color=FAKE, label="bins, larger with more items", clip_on=False)
-        _legend_above(axes)
-        _unit_square(axes)
+        legend_above(axes)
+        unit_square(axes)
     return figure
 
 
 def histogram(scored: Scored, *, threshold: float) -> Figure:
     """Return how `p_fake` is spread over reals and over fakes, each as shares of its own class."""
-    with _axes("p_fake", "Share of the class") as (figure, axes):
+    with styled_axes("p_fake", "Share of the class") as (figure, axes):
         edges = np.linspace(0, 1, 2 * NUM_CALIBRATION_BINS + 1)
         for is_fake, name, color, hatch in ((False, "real", REAL, None), (True, "fake", FAKE, "////")):
             scores = scored.p_fake[scored.is_fake == is_fake].astype(np.float64)
@@ -127,7 +130,7 @@ def confusion_map(confusion: Confusion) -> Figure:
         ]
     )
     names = ["real", "fake"]
-    with _axes("Called", "Labelled") as (figure, axes):
+    with styled_axes("Called", "Labelled") as (figure, axes):
         for (row, column), count in np.ndenumerate(cells):
             total = cells[row].sum()
             share = count / total if total else 0.0
@@ -181,7 +184,7 @@ def training_curves(history: Sequence[Mapping[str, float]], *, best_epoch: int) 
                     )
             axes.axvline(best_epoch, color=INK, linewidth=1, linestyle=(0, (1, 2)))
             axes.grid(color=INK, alpha=0.12, linewidth=0.6)
-            _legend_above(axes)
+            legend_above(axes)
     return figure
 
 
@@ -225,7 +228,7 @@ def _for_page(name: str, value: str, prefix: str) -> str:
 
 
 @contextmanager
-def _axes(x: str, y: str) -> Iterator[tuple[Figure, Axes]]:
+def styled_axes(x: str, y: str) -> Iterator[tuple[Figure, Axes]]:
     """Yield an empty figure and its axes, in the style of the pictures."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=_SIZE_IN)
@@ -236,11 +239,13 @@ def _axes(x: str, y: str) -> Iterator[tuple[Figure, Axes]]:
         yield figure, axes
 
 
-def _legend_above(axes: Axes) -> None:
+def legend_above(axes: Axes) -> None:
+    """Put the legend above the axes, in one line."""
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, handlelength=1.2, columnspacing=1.2)
 
 
-def _unit_square(axes: Axes) -> None:
+def unit_square(axes: Axes) -> None:
+    """Let both axes go from 0 to 1."""
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_xticks(np.linspace(0, 1, 6))

@@ -87,8 +87,8 @@ def read_scores(folder: str) -> Scores:
         raise OutputError(f"{folder} holds no run.json: it is not the output of jobs/score.py")
     if not isinstance(record.values.get("model"), dict):
         raise OutputError(f"{out.run_json} names no model")
-    videos = _read_columns(out.videos, ("video_id", "status", "p_fake"), ("verdict", *_TRUTH))
-    faces = _read_columns(out.faces, ("video_id", "p_fake"), ())
+    videos = read_columns(out.videos, ("video_id", "status", "p_fake"), ("verdict", *_TRUTH))
+    faces = read_columns(out.faces, ("video_id", "p_fake"), ())
     ids = videos.column("video_id")
     if len(pc.unique(ids)) != videos.num_rows:
         raise OutputError(f"{out.videos} holds a video_id twice")
@@ -106,7 +106,20 @@ def read_scores(folder: str) -> Scores:
     return Scores(videos, faces, record.values)
 
 
-def _read_columns(folder: Address, required: Sequence[str], optional: Sequence[str]) -> pa.Table:
+def read_columns(
+    folder: Address, required: Sequence[str], optional: Sequence[str], *, numbers: Sequence[str] = ()
+) -> pa.Table:
+    """Return columns of a table in an output folder: `p_fake` as float32, `numbers` as float64, all others as text.
+
+    Args:
+        folder: Of the table.
+        required: Columns that must be there.
+        optional: Columns that are left out where they are not.
+        numbers: Which of these hold numbers.
+
+    Raises:
+        OutputError: The table is not there, lacks a column, or cannot be read.
+    """
     fs = folder.fs
     try:
         files = parquet_files(folder)
@@ -119,7 +132,8 @@ def _read_columns(folder: Address, required: Sequence[str], optional: Sequence[s
         names = [*required, *(name for name in optional if name in present)]
         tables = [pq.read_table(file, columns=names, filesystem=fs, partitioning=None) for file in files]
         table = pa.concat_tables(tables)
-        types = [pa.field(name, pa.float32() if name == "p_fake" else pa.string()) for name in names]
+        kinds = {"p_fake": pa.float32(), **dict.fromkeys(numbers, pa.float64())}
+        types = [pa.field(name, kinds.get(name, pa.string())) for name in names]
         return table.select(names).cast(pa.schema(types))
     except (OSError, pa.ArrowException) as error:
         raise OutputError(f"{folder} cannot be read: {one_line(error)}") from error
@@ -161,12 +175,12 @@ def join_labels(scores: Scores, manifest: pa.Table | None) -> Truth:
         raise ManifestError(_no_labels(videos, without_scores))
     has_groups = "group" in labelled and bool(labelled["group"].notna().any())
     labelled["is_fake"] = labelled["label"] == "fake"
-    labelled["group"] = _group_numbers(labelled)
+    labelled["group"] = group_numbers(labelled)
     unlabelled = len(videos) - len(labelled)
     return Truth(labelled, unlabelled, tuple(without_scores), tuple(contradictory), has_groups)
 
 
-def _group_numbers(videos: pd.DataFrame) -> npt.NDArray[np.int64]:
+def group_numbers(videos: pd.DataFrame) -> npt.NDArray[np.int64]:
     """Return a number for each video's group; a video without one is a group of its own."""
     groups = list(videos["group"]) if "group" in videos else [None] * len(videos)
     keys = [
