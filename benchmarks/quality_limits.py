@@ -89,9 +89,15 @@ def measured(path: Path, predict: Any, detect: Any, config: ExtractConfig) -> di
     }
 
 
+def _key(source: ModelSource) -> str:
+    """Return what names the scores of a model: its file and its calibration."""
+    text = f"{source.card.sha256} {source.card.calibration}"
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def measured_clips(flags: argparse.Namespace, source: ModelSource, predict: Any) -> pd.DataFrame:
     """Return a row for each clip and copy; what WORK holds already is not done again."""
-    log = flags.work / f"clips-{source.card.sha256[:12]}.jsonl"
+    log = flags.work / f"clips-{_key(source)}.jsonl"
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     done = {(row["name"], row["crf"]) for row in rows}
     sampling = Sampling.parse(flags.sampling)
@@ -121,7 +127,7 @@ def measured_clips(flags: argparse.Namespace, source: ModelSource, predict: Any)
 
 def measured_crops(flags: argparse.Namespace, source: ModelSource, predict: Any) -> pd.DataFrame:
     """Return a row for each unseen crop, as it is and at each CRF, in its own size and in half of it."""
-    kept = flags.work / f"crops-{source.card.sha256[:12]}.parquet"
+    kept = flags.work / f"crops-{_key(source)}.parquet"
     if kept.exists():
         return pd.read_parquet(kept)
     table = pq.read_table(flags.data / "faces")

@@ -16,11 +16,12 @@ import numpy.typing as npt
 
 from dfd_core.errors import RequestError
 
-Kind = Literal["temperature", "isotonic"]
-KINDS: tuple[Kind, ...] = ("temperature", "isotonic")
+Kind = Literal["temperature", "logistic", "isotonic"]
+KINDS: tuple[Kind, ...] = ("temperature", "logistic", "isotonic")
 TEMPERATURES = (0.05, 20.0)
 """Bounds of the search: outside them the scores say nothing, or everything, whatever the temperature."""
 
+_MAX_BIAS = 10.0
 _CLIP = float(np.finfo(np.float32).eps)  # logits of float32 probabilities end at ±15.9
 
 
@@ -29,15 +30,18 @@ class Calibration:
     """One fitted map.
 
     Attributes:
-        kind: `temperature`: p = sigmoid(logit(p_raw) / temperature) (Guo et al., ICML 2017). `isotonic`: straight lines
-            between the points `p_raw`, `p_fake`, flat outside them (Zadrozny and Elkan, KDD 2002).
-        temperature: Above 0; above 1 makes scores less extreme. Only for `temperature`.
+        kind: `temperature`: p = sigmoid(logit(p_raw) / temperature) (Guo et al., ICML 2017). `logistic`:
+            p = sigmoid(logit(p_raw) / temperature + bias) (Platt, 1999). `isotonic`: straight lines between the points
+            `p_raw`, `p_fake`, flat outside them (Zadrozny and Elkan, KDD 2002).
+        temperature: Above 0; above 1 makes scores less extreme. Not for `isotonic`.
+        bias: Added to the logit. Only for `logistic`.
         p_raw: Rising, in [0, 1]. Only for `isotonic`.
         p_fake: Not falling, in [0, 1]; as many as `p_raw`.
     """
 
     kind: Kind
     temperature: float = 1.0
+    bias: float = 0.0
     p_raw: tuple[float, ...] = ()
     p_fake: tuple[float, ...] = ()
 
@@ -46,6 +50,8 @@ class Calibration:
             raise ValueError(f"Expected a calibration of {', '.join(KINDS)}. Received: {self.kind!r}")
         if not (_are_numbers([self.temperature]) and self.temperature > 0):
             raise ValueError(f"Expected a temperature above 0. Received: {self.temperature!r}")
+        if not (_are_numbers([self.bias]) and (self.bias == 0 or self.kind == "logistic")):
+            raise ValueError(f"Expected a bias for `logistic` only. Received: {self.bias!r}")
         points = (self.p_raw, self.p_fake)
         if self.kind == "isotonic" and not (
             all(_are_numbers(values) for values in points)
@@ -70,6 +76,9 @@ class Calibration:
         """
         if fields.get("kind") == "temperature":
             return cls("temperature", temperature=fields.get("temperature", math.nan))
+        if fields.get("kind") == "logistic":
+            temperature, bias = (fields.get(name, math.nan) for name in ("temperature", "bias"))
+            return cls("logistic", temperature=temperature, bias=bias)
         return cls(
             fields.get("kind"),  # type: ignore[arg-type]
             p_raw=tuple(fields.get("p_raw", ())),
@@ -80,6 +89,8 @@ class Calibration:
         """Return what `from_card` takes."""
         if self.kind == "temperature":
             return {"kind": self.kind, "temperature": self.temperature}
+        if self.kind == "logistic":
+            return {"kind": self.kind, "temperature": self.temperature, "bias": self.bias}
         return {"kind": self.kind, "p_raw": list(self.p_raw), "p_fake": list(self.p_fake)}
 
     def apply(self, p_raw: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -97,7 +108,7 @@ class Calibration:
         raw = p_raw.astype(np.float64)
         if self.kind == "isotonic":
             return np.interp(raw, self.p_raw, self.p_fake).astype(np.float32)
-        return _sigmoid(_logit(raw) / self.temperature).astype(np.float32)
+        return _sigmoid(_logit(raw) / self.temperature + self.bias).astype(np.float32)
 
     def invert(self, p_fake: float) -> float:
         """Return the lowest raw score that becomes at least `p_fake`; 1 where none does.
@@ -105,8 +116,8 @@ class Calibration:
         >>> round(Calibration("temperature", temperature=2.0).invert(0.75), 3)
         0.9
         """
-        if self.kind == "temperature":
-            return float(_sigmoid(_logit(np.array([p_fake])) * self.temperature)[0])
+        if self.kind != "isotonic":
+            return float(_sigmoid((_logit(np.array([p_fake])) - self.bias) * self.temperature)[0])
         if p_fake <= self.p_fake[0]:
             return 0.0
         after = int(np.searchsorted(self.p_fake, p_fake, side="left"))
@@ -139,6 +150,8 @@ def fit_calibration(
         )
     if kind == "isotonic":
         return _fit_isotonic(labels, raw, weights)
+    if kind == "logistic":
+        return _fit_logistic(labels, raw, weights)
     return Calibration("temperature", temperature=_fit_temperature(labels, raw, weights))
 
 
@@ -155,6 +168,22 @@ def _fit_temperature(
     bounds = [math.log(bound) for bound in TEMPERATURES]
     found = minimize_scalar(log_loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
     return math.exp(float(found.x))
+
+
+def _fit_logistic(
+    labels: npt.NDArray[np.bool_], raw: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]
+) -> Calibration:
+    from scipy.optimize import minimize
+
+    logits, signs = _logit(raw), np.where(labels, 1.0, -1.0)
+
+    def log_loss(values: npt.NDArray[np.float64]) -> float:
+        shifted = logits / math.exp(values[0]) + values[1]
+        return float(np.average(np.logaddexp(0, -signs * shifted), weights=weights))
+
+    edges = (math.log(TEMPERATURES[0]), math.log(TEMPERATURES[1]))
+    found = minimize(log_loss, np.zeros(2), bounds=[edges, (-_MAX_BIAS, _MAX_BIAS)], method="L-BFGS-B")
+    return Calibration("logistic", temperature=math.exp(float(found.x[0])), bias=float(found.x[1]))
 
 
 def _fit_isotonic(

@@ -127,7 +127,7 @@ class ModelCard:
         self._check(
             "calibration",
             self.calibration is None or _is_calibration(self.calibration),
-            'null, {"kind": "temperature", "temperature": T > 0}, or "isotonic" with p_raw and p_fake',
+            'null, {"kind": "temperature", "temperature": T > 0}, "logistic" with bias too, or "isotonic" with p_raw and p_fake',
         )
         self._check("sampling", _is_sampling(self.sampling), SAMPLINGS)
         self._check("trained", isinstance(self.trained, bool), "true or false")

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from dfd_core.errors import ModelError, RequestError
@@ -127,3 +128,35 @@ def test_an_uncalibrated_card_has_the_threshold_of_raw_scores():
 def test_a_card_with_an_unusable_one_is_refused(fields):
     with pytest.raises(ModelError, match="calibration"):
         ModelCard("m", calibration=fields)
+
+
+LOGISTIC = Calibration("logistic", temperature=0.8, bias=-0.4)
+
+
+def test_a_logistic_calibration_stretches_and_shifts_the_logit():
+    p_raw = np.float32([0.1, 0.5, 0.9])
+
+    expected = 1 / (1 + np.exp(-(np.log(p_raw / (1 - p_raw)) / 0.8 - 0.4)))
+
+    np.testing.assert_allclose(LOGISTIC.apply(p_raw), expected, rtol=1e-6)
+    assert Calibration.from_card(LOGISTIC.to_card()) == LOGISTIC
+    assert LOGISTIC.apply(np.float32([LOGISTIC.invert(0.7)]))[0] == pytest.approx(0.7, abs=1e-6)
+
+
+def test_a_logistic_fit_equals_scikit_learns_regression_on_the_logit():
+    rng = np.random.default_rng(0)
+    is_fake = rng.random(4000) < 0.4
+    logits = rng.normal(np.where(is_fake, 1.0, -2.0), 1.5)
+    model = LogisticRegression(C=np.inf).fit(logits[:, None], is_fake)
+
+    fitted = fit_calibration("logistic", is_fake=is_fake, p_raw=1 / (1 + np.exp(-logits)))
+
+    assert 1 / fitted.temperature == pytest.approx(model.coef_[0, 0], rel=1e-3)
+    assert fitted.bias == pytest.approx(model.intercept_[0], abs=2e-3)
+
+
+def test_only_a_logistic_calibration_has_a_bias():
+    with pytest.raises(ValueError, match="bias"):
+        Calibration("temperature", temperature=1.0, bias=0.1)
+    with pytest.raises(ValueError, match="bias"):
+        Calibration.from_card({"kind": "logistic", "temperature": 1.0})
