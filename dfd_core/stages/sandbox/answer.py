@@ -57,7 +57,7 @@ def _encoded(value: Row) -> list[bytes]:
     return [_LENGTH.pack(len(head)), head, *pictures]
 
 
-def decoded_answer(content: bytes | bytearray) -> Row:
+def decoded_answer(content: bytes | bytearray | memoryview) -> Row:
     """Return the row in a message of the child.
 
     Raises:

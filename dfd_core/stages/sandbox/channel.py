@@ -23,6 +23,8 @@ RANGE = struct.Struct("!BQQ")
 """A request for bytes: the number of the file in the task, the offset, the size."""
 MAX_READ_BYTES = 8 << 20
 MAX_FILES = 4
+TICKET_BYTES = 16
+"""A task comes with a random ticket, and its answer begins with it: an answer sent ahead of the next task is not taken for it."""
 
 Receive = Callable[[int], bytearray]
 """Returns exactly so many bytes."""
@@ -116,7 +118,7 @@ class _TaskUnpickler(pickle.Unpickler):
         """Return the open file that `key` stands for."""
         kind, number, size = key
         if kind == "descriptor":
-            return open(self._descriptors[number], "rb", buffering=0)
+            return open(self._descriptors[number], "rb", buffering=0, closefd=False)
         return _ServedFile(self._channel, number, size)
 
 

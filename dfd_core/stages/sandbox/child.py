@@ -45,8 +45,11 @@ def main(descriptor: int, parent_pid: int) -> None:
 
 def _serve(channel: ChildChannel) -> None:
     _, content, descriptors = channel.receive()
-    work, arguments, max_bytes = channel.task(content, descriptors)
-    channel.send(ANSWER, *encoded_answer(_result(work, arguments), max_bytes=max_bytes))
+    ticket, work, arguments, max_bytes = channel.task(content, descriptors)
+    result = _result(work, arguments)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    channel.send(ANSWER, ticket, *encoded_answer(result, max_bytes=max_bytes))
 
 
 def _result(work: Callable[..., dict[str, Any]], arguments: tuple[Any, ...]) -> dict[str, Any] | VideoError:

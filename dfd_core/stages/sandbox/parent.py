@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import secrets
 import signal
 import socket
 import subprocess
@@ -72,6 +73,7 @@ class Child:
             self._connection.close()
             raise ChildLostError("The decoding process does not start") from error
         self.pid = self._process.pid
+        self._ticket = secrets.token_bytes(channel.TICKET_BYTES)
         try:
             setup = pickle.dumps((prepare, arguments, memory_mb, is_confined), pickle.HIGHEST_PROTOCOL)
             self._send(channel.SETUP, setup, timeout_s=_START_S)
@@ -104,7 +106,9 @@ class Child:
             VideoError: It did not return within the limits, or at all, or not a row.
             ChildLostError: The process was lost before it began, or was killed from outside.
         """
-        content, descriptors, files = channel.pickled_task((work, arguments, max_answer_bytes))
+        ticket, before = secrets.token_bytes(channel.TICKET_BYTES), self._ticket
+        self._ticket = ticket
+        content, descriptors, files = channel.pickled_task((ticket, work, arguments, max_answer_bytes))
         watch = _Watch(self.pid, name, timeout_s=timeout_s, memory_mb=self._memory_mb)
         kills_before = num_oom_kills()
         try:
@@ -113,9 +117,11 @@ class Child:
             raise ChildLostError("The decoding process died") from error
         try:
             while True:
-                kind, message = self._receive(watch.look, max_answer_bytes)
-                if kind == channel.ANSWER:
-                    return decoded_answer(message)
+                kind, message = self._receive(watch.look, max_answer_bytes + channel.TICKET_BYTES)
+                if kind == channel.ANSWER and message.startswith(ticket):
+                    return decoded_answer(memoryview(message)[channel.TICKET_BYTES :])
+                if kind == channel.ANSWER and message.startswith(before):
+                    raise ChildLostError("The decoding process answered the task before once more")
                 if kind != channel.READ:
                     raise nonsense()
                 self._send_range(files, message, watch)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import pyarrow as pa
 
 from dfd_core.config import ExtractConfig
-from dfd_core.errors import UnexpectedError, VideoCrashedError, VideoError, VideoOutOfMemoryError
+from dfd_core.errors import ERROR_KINDS, UnexpectedError, VideoCrashedError, VideoError, VideoOutOfMemoryError
 from dfd_core.schemas import SEGMENT_PICTURES, VIDEO_PLAN, face_crops, to_table
 from dfd_core.stages.sandbox import work
 from dfd_core.stages.sandbox.parent import Child, ChildLostError
@@ -85,10 +85,8 @@ class Sandbox:
             started_s = time.perf_counter()
             try:
                 with closing(self._opened(request["uri"])) as file:
-                    row = self._run(
-                        work.plan, dict(request), config, file, name="Opening the video", timeout_s=timeout_s
-                    )
-                return self._checked(row, request, VIDEO_PLAN)
+                    task = work.plan, dict(request), config, file
+                    return self._run(*task, schema=VIDEO_PLAN, name="Opening the video", timeout_s=timeout_s)
             except VideoError as error:
                 from dfd_core.stages.probe import failed_plan
 
@@ -104,8 +102,7 @@ class Sandbox:
             started_s = time.perf_counter()
             try:
                 with closing(self._opened(segment["uri"])) as file:
-                    row = self._run(work.extract, dict(segment), config, file, **self._limits(segment))
-                return self._checked(row, segment, self._faces_schema)
+                    return self._run(work.extract, dict(segment), config, file, **self._limits(segment))
             except VideoError as error:
                 from dfd_core.stages.extract import failed_segment
 
@@ -117,8 +114,7 @@ class Sandbox:
         """Return the face crops (one row of `schemas.face_crops`) of a run of pictures (`pictures.pictures_of`)."""
         started_s = time.perf_counter()
         try:
-            row = self._run(work.crop, dict(run), pictures, self._config, **self._limits(None))
-            return self._checked(row, run, self._faces_schema)
+            return self._run(work.crop, dict(run), pictures, self._config, **self._limits(None))
         except VideoError as error:
             from dfd_core.stages.extract import failed_segment
 
@@ -155,7 +151,8 @@ class Sandbox:
 
     def _limits(self, segment: Mapping[str, Any] | None) -> dict[str, Any]:
         duration_s = None if segment is None else _duration_s(segment)
-        return {"name": "The segment", "timeout_s": self._config.limits.timeout_s(duration_s)}
+        timeout_s = self._config.limits.timeout_s(duration_s)
+        return {"schema": self._faces_schema, "name": "The segment", "timeout_s": timeout_s}
 
     def _opened(self, uri: str) -> BinaryIO:
         """Return the video at `uri`, opened here, where the rights to do so are.
@@ -170,30 +167,20 @@ class Sandbox:
         except Exception as fault:  # a fault of ours must cost one row, not the archive
             raise UnexpectedError(f"{type(fault).__name__}: {one_line(fault)}") from fault
 
-    def _checked(self, row: Row, request: Mapping[str, Any], schema: pa.Schema) -> Row:
-        """Return a row of the child if it is one of `schema`, under the names of what was asked for.
+    def _run(
+        self, task: Callable[..., Row], asked: Row, *more: Any, schema: pa.Schema, name: str, timeout_s: float
+    ) -> Row:
+        """Return the row of `schema` that `task` makes of `asked` in the child.
+
+        `name` begins the message of a limit that was passed.
 
         Raises:
-            UnexpectedError: It is not.
-        """
-        names = {name: request[name] for name in ("plan_key", "segment_id") if name in schema.names}
-        message = row.get("error_message")
-        row = row | names | {"error_message": None if message is None else one_line(str(message))}
-        try:
-            to_table([row], schema)
-        except (ValueError, TypeError, OverflowError, pa.ArrowException) as fault:
-            raise UnexpectedError(f"The decoding process sent no row: {one_line(fault)}") from fault
-        return row
-
-    def _run(self, task: Callable[..., Row], *arguments: Any, name: str, timeout_s: float) -> Row:
-        """Return the row that `task` makes in the child. `name` begins the message of a limit that was passed.
-
-        Raises:
-            VideoError: The child was lost, or what it made cannot be passed on.
+            VideoError: The child was lost, or what it made is not such a row.
         """
         with self._lock:
             try:
-                row = self._attempt(task, *arguments, name=name, timeout_s=timeout_s)
+                row = self._attempt(task, asked, *more, name=name, timeout_s=timeout_s)
+                row = _checked(row, asked, schema)
             except BaseException:
                 self._drop_child()
                 raise
@@ -236,6 +223,24 @@ class Sandbox:
         if self._child:
             self._child.close()
         self._child = None
+
+
+def _checked(row: Row, asked: Row, schema: pa.Schema) -> Row:
+    """Return a row of the child if it is one of `schema`, under the names of what it was asked for.
+
+    Raises:
+        UnexpectedError: It is not.
+    """
+    names = {name: asked[name] for name in ("plan_key", "segment_id") if name in schema.names}
+    message = row.get("error_message")
+    row = row | names | {"error_message": None if message is None else one_line(str(message))}
+    try:
+        to_table([row], schema)
+    except (ValueError, TypeError, OverflowError, pa.ArrowException) as fault:
+        raise UnexpectedError(f"The decoding process sent no row: {one_line(fault)}") from fault
+    if row.get("error_kind") not in (None, *ERROR_KINDS):
+        raise UnexpectedError("The decoding process sent an unknown kind of error")
+    return row
 
 
 def _duration_s(segment: Mapping[str, Any]) -> float | None:
