@@ -246,6 +246,7 @@ def _first(*values: Any) -> Any:
 @click.option("--min-learning-rate", default=DEFAULTS.min_learning_rate, show_default=True, help="Learning rate below which it does not fall.")  # fmt: skip
 @click.option("--validation", default=DEFAULTS.validation, show_default=True, help="Share of the videos kept for validation, split by group.")  # fmt: skip
 @click.option("--threshold", default=DEFAULTS.threshold, show_default=True, help="p_fake from which the verdict is fake: a number, or chosen on the validation videos by eer, youden or fpr:X.")  # fmt: skip
+@click.option("--uncertain-rate", type=float, help="Share of the validation's real videos that may be called fake, and of its fake ones real. It sets two thresholds, between which the verdict is uncertain.  [default: one threshold]")  # fmt: skip
 @click.option("--calibration", type=click.Choice(CALIBRATIONS), default=DEFAULTS.calibration, show_default=True, help="How p_fake is fitted to the validation videos, so that 0.8 means four fakes in five.")  # fmt: skip
 @click.option("--class-balance", type=click.Choice(["none", "weights"]), default=DEFAULTS.class_balance, show_default=True, help="weights: both labels count the same, however many faces each has.")  # fmt: skip
 @click.option("--dataset-weights", default=DEFAULTS.dataset_weights, help="NAME=W,…: share of an epoch's faces that each dataset gets, by the column dataset or pool; small datasets are then repeated.  [default: each face once]")  # fmt: skip

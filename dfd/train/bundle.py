@@ -23,7 +23,15 @@ from dfd_core.storage.address import Address
 from dfd_core.storage.files import write_bytes
 from dfd_core.storage.tables import read_table
 from dfd_core.storage.text import one_line
-from dfd_core.training.report import Judged, best_epoch, diverged_epoch, judge, read_history, to_png
+from dfd_core.training.report import (
+    Judged,
+    best_epoch,
+    diverged_epoch,
+    judge,
+    read_history,
+    to_png,
+    verdict_rule,
+)
 from dfd_core.training.settings import HISTORY_FILENAME, LOGS_FOLDER, TrainingSettings
 
 _SHOWN = ("roc_auc", "balanced_accuracy", "eer", "log_loss", "ece")
@@ -105,6 +113,7 @@ def write_bundle(
     complete = replace(
         card,
         threshold=judged.threshold,
+        **_three_verdicts(judged, settings),
         calibration=None if judged.calibration is None else judged.calibration.to_card(),
         training=training,
         metrics=judged.metrics,
@@ -124,6 +133,15 @@ def write_bundle(
     _write(out, files, {**contents, CARD_FILENAME: complete.to_json().encode()})
     shutil.rmtree(folder, ignore_errors=True)
     return Finished(complete, judged, len(history), best)
+
+
+def _three_verdicts(judged: Judged, settings: TrainingSettings) -> dict[str, Any]:
+    """Return the card's fields of two thresholds; none of them where there is one."""
+    if judged.verdicts is None or settings.uncertain_rate is None:
+        return {}
+    low, high = judged.verdicts
+    rule = verdict_rule(settings.uncertain_rate)
+    return {"threshold_low": low, "threshold_high": high, "verdict_rule": rule}
 
 
 def _write(out: OutputFolder, files: dict[str, Path], contents: dict[str, bytes]) -> None:
@@ -168,6 +186,10 @@ def print_summary(out: OutputFolder, finished: Finished) -> None:
         console.print(f"  {name:<18} {_estimate(measured.figures[name])}")
     calibration: Any = card.calibration or {"kind": "none"}
     fitted = f" {calibration['temperature']:.3g}" if calibration["kind"] == "temperature" else ""
+    if card.threshold_low is not None:
+        console.print(
+            f"uncertain from {card.threshold_low:.4g} to {card.threshold_high:.4g}: {card.verdict_rule}"
+        )
     console.print(
         f"calibration: {calibration['kind']}{fitted}; threshold: {card.threshold:.4g} ({card.training['threshold_rule']})"
     )

@@ -106,6 +106,33 @@ def choose_threshold(is_fake: npt.ArrayLike, p_fake: npt.ArrayLike, rule: Thresh
     return _between(scores, int(cuts[np.lexsort([cuts, *keys])[0]]))
 
 
+def verdict_thresholds(is_fake: npt.ArrayLike, p_fake: npt.ArrayLike, rate: float) -> tuple[float, float]:
+    """Return a low and a high threshold: between them nothing is called real or fake.
+
+    From the high one on at most `rate` of the reals are called fake, and below the low one at most `rate` of the fakes real.
+    Both are as near to the other class as that allows. If the classes lie so far apart that the two would cross, both are the
+    middle, and nothing is uncertain.
+
+    Args:
+        is_fake: (items,) bool.
+        p_fake: (items,) in [0, 1], taken as float32.
+        rate: In [0, 1).
+
+    Raises:
+        RequestError: A class is missing, every score is the same, or the extreme scores are of the wrong class.
+
+    >>> verdict_thresholds([False, False, True, True], [0.125, 0.75, 0.5, 1.0], 0.0)
+    (0.3125, 0.875)
+    """
+    labels, scores = np.asarray(is_fake, np.bool_), np.asarray(p_fake, np.float32).astype(np.float64)
+    rule = ThresholdRule("fpr", rate)
+    high = choose_threshold(labels, scores, rule)
+    low = float(np.float32(1 - choose_threshold(~labels, 1 - scores, rule)))
+    if low > high:
+        low = high = float(np.float32((low + high) / 2))
+    return low, high
+
+
 def _between(scores: Floats, cut: int) -> float:
     """Return a float32 above `scores[cut]` and at most `scores[cut - 1]`, halfway if there is one; scores fall."""
     low, high = scores[cut], scores[cut - 1] if cut else 1.0

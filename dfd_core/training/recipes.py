@@ -16,6 +16,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "label_smoothing": 0.06,
         "lr_schedule": "cosine",
         "class_balance": "weights",
+        "uncertain_rate": 0.02,
     },
 }
 """By name, the options of `dfd finetune` in which a recipe differs from the defaults."""

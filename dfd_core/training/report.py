@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from dfd_core.errors import RequestError
 from dfd_core.evaluation.intervals import Bootstrap, Measured, measure
 from dfd_core.evaluation.scored import Scored
-from dfd_core.evaluation.thresholds import ThresholdRule, choose_threshold
+from dfd_core.evaluation.thresholds import ThresholdRule, choose_threshold, verdict_thresholds
 from dfd_core.model.calibration import Calibration, fit_calibration
 from dfd_core.training.settings import HISTORY_FILENAME, TrainingSettings
 
@@ -33,6 +33,7 @@ class Judged:
         calibration: None where none was asked for.
         threshold: Of the calibrated scores of videos.
         threshold_note: Why the rule was not followed; None where it was.
+        verdicts: The two thresholds of three verdicts; None where one was asked for, or the videos do not allow two.
         metrics: The card's `metrics`.
         measured: The same of videos, as values.
     """
@@ -40,6 +41,7 @@ class Judged:
     calibration: Calibration | None
     threshold: float
     threshold_note: str | None
+    verdicts: tuple[float, float] | None
     metrics: dict[str, Any]
     measured: Measured
 
@@ -76,7 +78,8 @@ def judge(faces: pd.DataFrame, settings: TrainingSettings, *, bootstrap: Bootstr
         "face": _as_json(measure(face_items, threshold=threshold, bootstrap=bootstrap)),
         "video_uncalibrated": {name: uncalibrated[name] for name in ("log_loss", "brier", "ece")},
     }
-    return Judged(calibration, threshold, note, metrics, measured)
+    verdicts, problem = _verdicts(videos, settings.uncertain_rate)
+    return Judged(calibration, threshold, note or problem, verdicts, metrics, measured)
 
 
 def _videos(faces: pd.DataFrame) -> Scored:
@@ -95,6 +98,25 @@ def _threshold(videos: Scored, rule: ThresholdRule) -> tuple[float, str | None]:
         return choose_threshold(videos.is_fake, videos.p_fake, rule), None
     except RequestError as error:
         return FALLBACK_THRESHOLD, str(error)
+
+
+def _verdicts(videos: Scored, rate: float | None) -> tuple[tuple[float, float] | None, str | None]:
+    if rate is None:
+        return None, None
+    try:
+        return verdict_thresholds(videos.is_fake, videos.p_fake, rate), None
+    except RequestError as error:
+        return None, f"no second threshold: {error}"
+
+
+def verdict_rule(rate: float) -> str:
+    """Return how the two thresholds were chosen, for the card.
+
+    >>> verdict_rule(0.02)
+    'at most 2 % of the real validation videos are called fake, and at most 2 % of the fake ones real'
+    """
+    share = f"at most {100 * rate:g} %"
+    return f"{share} of the real validation videos are called fake, and {share} of the fake ones real"
 
 
 def _as_json(measured: Measured) -> dict[str, Any]:

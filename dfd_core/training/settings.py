@@ -46,6 +46,8 @@ class TrainingSettings:
         min_learning_rate: The floor.
         validation: Share of the videos that validate, in (0, 1).
         threshold: The rule for the bundle's threshold, as `thresholds.ThresholdRule` reads it.
+        uncertain_rate: Share of the validation's real videos that may be called fake, and of its fake ones real: it sets two
+            thresholds, between which the verdict is uncertain. None sets one threshold.
         calibration: `temperature`, `isotonic` or `none`.
         class_balance: `weights` weighs each face by the inverse of its label's share.
         dataset_weights: Share of an epoch that each dataset gets, as `sampling.parse_weights` reads it; empty: each face once.
@@ -75,6 +77,7 @@ class TrainingSettings:
     min_learning_rate: float = 1e-6
     validation: float = 0.2
     threshold: str = "eer"
+    uncertain_rate: float | None = None
     calibration: str = "temperature"
     class_balance: ClassBalance = "none"
     dataset_weights: str = ""
@@ -106,6 +109,8 @@ class TrainingSettings:
         _check("--weight-decay", decay is None or 0 <= decay < 1, "from 0 to below 1", decay)
         _check("--average", average is None or 0 <= average < 1, "from 0 to below 1", average)
         _check("--label-smoothing", 0 <= smoothing < 1, "from 0 to below 1", smoothing)
+        uncertain = self.uncertain_rate
+        _check("--uncertain-rate", uncertain is None or 0 <= uncertain < 1, "from 0 to below 1", uncertain)
         _check("--validation", 0 < self.validation < 1, "between 0 and 1", self.validation)
         _check("--batch-norm-momentum", momentum is None or 0 <= momentum < 1, "from 0 to below 1", momentum)
         _check("--shuffle-faces", self.shuffle_faces >= 1, "1 or more", self.shuffle_faces)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dfd_core.errors import RequestError
 from dfd_core.evaluation.scored import called_fake
-from dfd_core.evaluation.thresholds import ThresholdRule, choose_threshold
+from dfd_core.evaluation.thresholds import ThresholdRule, choose_threshold, verdict_thresholds
 
 items = st.lists(
     st.tuples(
@@ -118,3 +118,26 @@ def test_a_rule_is_written_as_it_is_read(text: str) -> None:
 def test_anything_else_is_no_rule(text: str) -> None:
     with pytest.raises(RequestError, match="Expected a threshold"):
         ThresholdRule.parse(text)
+
+
+@given(items, st.sampled_from([0.0, 0.02, 0.1, 0.4]))
+def test_the_two_thresholds_keep_to_their_rate_and_no_nearer_ones_do(rows, rate: float) -> None:
+    labels, scores = columns(rows)
+    try:
+        low, high = verdict_thresholds(labels, scores, rate)
+    except RequestError:
+        return
+    assert 0 <= low <= high <= 1
+    assert (scores[~labels] >= np.float32(high)).mean() <= rate
+    assert (scores[labels] < np.float32(low)).mean() <= rate
+    if low < high:  # called fake are as many fakes as the rate allows, and called real as many reals
+        lower = scores[scores < np.float32(high)].max(initial=-1.0)
+        if lower >= 0 and (scores[~labels] >= lower).mean() <= rate:
+            assert (scores[labels] >= lower).sum() == (scores[labels] >= np.float32(high)).sum()
+
+
+def test_classes_that_lie_apart_leave_nothing_uncertain() -> None:
+    low, high = verdict_thresholds([False] * 9 + [True] * 9, [0.1] * 9 + [0.9] * 9, 0.02)
+    assert low == high == pytest.approx(0.5)
+    crossing = verdict_thresholds([False] * 4 + [True] * 4, [0.1, 0.2, 0.3, 0.6, 0.4, 0.7, 0.8, 0.9], 0.3)
+    assert crossing[0] == crossing[1]

@@ -153,6 +153,11 @@ print("and then given")
             '{"name": "m", "calibration": {"kind": "temperature", "temperature": ' + "9" * 400 + "}}",
             "`calibration` is unusable",
         ),
+        ('{"name": "m", "limits": {"min_side_px": ' + "9" * 400 + "}}", "`limits` is unusable"),
+        (
+            '{"name": "m", "threshold_low": 0.1, "threshold_high": ' + "9" * 400 + "}",
+            "`threshold_low` is unusable",
+        ),
         ('{"name": "m", "threshold": ' + "9" * 5000 + "}", "is not readable JSON"),
         ('{"name": "m", "extra": ' + "[" * 200 + "]" * 200 + "}", "nested deeper than 50 levels"),
         ("[" * 200_000 + "]" * 200_000, "is not readable JSON"),

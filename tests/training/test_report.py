@@ -5,7 +5,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from dfd_core.evaluation import plots
 from dfd_core.evaluation.intervals import Bootstrap
-from dfd_core.evaluation.thresholds import ThresholdRule, choose_threshold
+from dfd_core.evaluation.thresholds import ThresholdRule, choose_threshold, verdict_thresholds
 from dfd_core.training.report import judge, side_counts, to_png
 from dfd_core.training.settings import TrainingSettings
 
@@ -104,3 +104,17 @@ def test_the_curves_are_a_picture_with_every_series():
         "validation ROC AUC",
     ]
     assert to_png(figure).startswith(b"\x89PNG")
+
+
+def test_two_thresholds_are_those_of_the_calibrated_videos_and_none_where_they_cannot_be():
+    table = faces(400)
+    judged = judge(table, TrainingSettings(uncertain_rate=0.1), bootstrap=BOOTSTRAP)
+    scores = video_scores(table, judged.calibration.apply(table["p_raw"].to_numpy())).astype(np.float32)
+    labels = np.arange(100) % 2 == 1
+    assert judged.verdicts == verdict_thresholds(labels, scores, 0.1)
+    assert judge(table, TrainingSettings(), bootstrap=BOOTSTRAP).verdicts is None
+    certain = table.assign(p_raw=np.where(table["is_fake"], np.float32(0.5), np.float32(1.0)))
+    settings = TrainingSettings(uncertain_rate=0.0, calibration="none")
+    refused = judge(certain, settings, bootstrap=BOOTSTRAP)
+    assert refused.verdicts is None
+    assert "no second threshold" in refused.threshold_note or "No threshold" in refused.threshold_note
