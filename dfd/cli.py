@@ -20,6 +20,7 @@ COMMANDS = {
     "compare": "Compare two runs of the same videos.",
     "review": "Make a page to look at scores.",
     "aggregate": "Derive the tables of a finished run again.",
+    "verify": "Check a finished run against its recorded hashes.",
     "duplicates": "Find the copies of one clip in a finished run.",
     "demo-archive": "Make short clips to try the program on.",
 }

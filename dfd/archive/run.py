@@ -20,10 +20,12 @@ from dfd_core.errors import OutputError
 from dfd_core.run import worklist
 from dfd_core.run.compaction import compact
 from dfd_core.run.counts import Counts
+from dfd_core.run.hashes import remove_hashes, write_hashes
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.run.repair import repair_folder
 from dfd_core.run.run_record import RunRecord
 from dfd_core.sources.source import Source, commit_plans
+from dfd_core.storage.files import exists
 from dfd_core.storage.tables import write_table
 from dfd_core.storage.text import one_line
 
@@ -180,6 +182,7 @@ def run_attempt(
         )
         outcome_before = record.values["outcome"] if record.num_derivations else None
         record.begin(videos=num_videos, retried=sorted(request.retry_kinds))
+        remove_hashes(out)
         record.write(out)
         try:
             counts = work(
@@ -198,9 +201,12 @@ def run_attempt(
             record.end("estimated", wall_s=round(time.monotonic() - started_s, 1))
             record.values["outcome"] = outcome_before or "estimated"  # of the tables, which are as they were
             record.write(out)
+            if exists(out.videos):
+                write_hashes(out, model)
             return None, 0
         too_many = counts.videos["failed"] > request.max_failed * counts.num_videos
         outcome = "too_many_failed" if too_many else "complete"
         record.end(outcome, wall_s=round(time.monotonic() - started_s, 1))
         record.write(out)
+        write_hashes(out, model)
     return counts, int(too_many)

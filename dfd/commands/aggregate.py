@@ -15,6 +15,7 @@ from dfd_core.answers.verdicts import VerdictRule
 from dfd_core.config import AGGREGATIONS, Aggregation
 from dfd_core.errors import OutputError
 from dfd_core.model.card import ModelCard, card_from_fields
+from dfd_core.run.hashes import remove_hashes, write_hashes
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.run.run_record import RunRecord
 
@@ -53,6 +54,7 @@ def run(folder: str, aggregation: Aggregation, threshold: str | None) -> None:
         if threshold is not None:
             rule = VerdictRule.parse(threshold, rule.limits)
         decisive = rule.threshold_high if threshold is not None else model["threshold"]
+        remove_hashes(out)
         counts = finish(
             out, aggregation=aggregation, threshold=decisive, model_id=model["model_id"], rule=rule
         )
@@ -60,6 +62,7 @@ def run(folder: str, aggregation: Aggregation, threshold: str | None) -> None:
         record.values["threshold"] = decisive
         record.values["verdict_rule"] = rule.as_json()
         record.write(out)
+        write_hashes(out, model)
     print_summary(out, counts, ModelCard(model["model_id"], trained=model["trained"]))
 
 

@@ -74,6 +74,11 @@ class OutputFolder:
         return self.root / "plan" / "run.json"
 
     @property
+    def hashes(self) -> Address:
+        """The SHA-256 of every file that a reader uses."""
+        return self.root / "MANIFEST.sha256"
+
+    @property
     def quarantine(self) -> Address:
         """Where a repair moves damaged files."""
         return self.root / "quarantine"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import posixpath
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import truediv
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -95,6 +97,10 @@ class Address:
         if isinstance(self.fs, pafs.PyFileSystem):  # fsspec has its own rules for a path
             return Address.parse(uri)
         return Address(uri, self.fs, posixpath.join(self.path, name))
+
+    def below(self, path: str) -> Address:
+        """Return the address of the relative `path`, in which `/` separates the names."""
+        return reduce(truediv, path.split("/"), self)
 
     def with_suffix(self, suffix: str) -> Address:
         """Return the address whose last name ends in `suffix` too."""

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from dfd.commands import verify
 from dfd_core.errors import ERROR_KINDS
 from dfd_core.schemas import FACES, VIDEOS
 from tests.reference import seed_loop
@@ -383,6 +384,23 @@ def test_what_makes_a_run_faster_is_in_its_configuration_and_in_its_tables(archi
     box = [face[side] for side in ("left", "top", "right", "bottom")]
     assert face["frame_index"] == index == 0
     assert 0 < max(abs(mine - theirs) for mine, theirs in zip(box, whole, strict=True)) < 20
+
+
+def test_a_run_is_verified_and_whatever_was_tampered_with_is_named(first_run, archive, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(first_run[0], out)
+    assert verify.run(str(out), None, None, 2) == 0
+    assert "2 videos scored again; differences: none" in capsys.readouterr().out
+    kept = (archive / "good_a.mp4").read_bytes()
+    copy = tmp_path / "copy"
+    shutil.copytree(archive, copy)
+    (copy / "good_a.mp4").write_bytes(kept[:-1] + b"x")
+    with open(out / "run.json", "a") as file:
+        file.write("\n")
+    assert verify.run(str(out), str(copy), None, 0) == 1
+    told = capsys.readouterr().out
+    assert "changed    good_a.mp4" in told
+    assert "changed    run.json" in told
 
 
 def test_overwriting_moves_the_old_results_aside(first_run, archive, tmp_path):
