@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
 from dfd_core.errors import RequestError
@@ -139,6 +139,9 @@ class Limits:
         return max(self.timeout_floor_s, self.timeout_factor * (duration_s or 0.0))
 
 
+_NO_IDENTITY = {"identity": False}
+
+
 @dataclass(frozen=True, slots=True)
 class ExtractConfig:
     """Everything that decides which crops an extraction makes.
@@ -152,6 +155,8 @@ class ExtractConfig:
         image_format: `png` or `jpeg` to keep encoded pictures in the faces' own size; None to make crops.
         detect_max_side_px: Longest side of the frame that the detector sees, pixels; a larger frame is scaled down.
             None: the detector sees every frame in full size.
+        pictures: Whether each face comes with a picture to look at. It changes no crop, so runs that differ in it are the same
+            configuration.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
@@ -161,6 +166,7 @@ class ExtractConfig:
     limits: Limits = field(default_factory=Limits)
     image_format: str | None = None
     detect_max_side_px: int | None = None
+    pictures: bool = field(default=False, metadata=_NO_IDENTITY)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.segment_s) and self.segment_s > 0):
@@ -188,7 +194,9 @@ def identity(values: dict[str, Any]) -> str:
 
 def as_json(config: Any) -> dict[str, Any]:
     """Return a configuration dataclass as JSON values; sampling and aggregation become text."""
+    outside = {field.name for field in fields(config) if field.metadata == _NO_IDENTITY}
     return {
         key: str(getattr(config, key)) if isinstance(getattr(config, key), Sampling | Aggregation) else value
         for key, value in asdict(config).items()
+        if key not in outside
     }

@@ -145,13 +145,31 @@ lost. `extracted_at` is the end of the work, in seconds since 1970 by the clock 
 each decoded frame (`video.shots`); it and `num_shots` are null in older logs and in tables of pictures made elsewhere."""
 
 
-def face_crops(crop_px: int) -> pa.Schema:
+PICTURE = [
+    _required("width", pa.int32()),
+    _required("height", pa.int32()),
+    _required("left", pa.int32()),
+    _required("top", pa.int32()),
+    _required("right", pa.int32()),
+    _required("bottom", pa.int32()),
+    _required("jpeg", pa.binary()),
+]
+"""A face with its surroundings, as `faces.kept` makes it: sides in pixels, the face's box inside it, and the JPEG file."""
+
+
+def face_crops(crop_px: int, *, pictures: bool = False) -> pa.Schema:
     """Return the schema of extract → score: one row per segment, its faces a list inside the row.
 
     A crop is `crop_px * crop_px * 3` bytes: (height, width, channel) uint8, RGB.
+
+    Args:
+        crop_px: Side of a crop, pixels.
+        pictures: Whether each face has a `picture` too.
     """
-    crop = _required("crop", pa.binary(crop_px * crop_px * 3))
-    return pa.schema([*_SEGMENT_OUTCOME, _required("faces", pa.list_(pa.struct([*_FACE, *_LOOK, crop])))])
+    fields = [*_FACE, *_LOOK, _required("crop", pa.binary(crop_px * crop_px * 3))]
+    if pictures:
+        fields.append(_required("picture", pa.struct(PICTURE)))
+    return pa.schema([*_SEGMENT_OUTCOME, _required("faces", pa.list_(pa.struct(fields)))])
 
 
 SEGMENT_PICTURES = pa.schema(
@@ -171,9 +189,22 @@ SEGMENT_RESULT = pa.schema(
         _required("infer_s", pa.float64()),
         _required("infer_cpu_s", pa.float64()),
         _required("faces", pa.list_(pa.struct([*_FACE, *_LOOK, _required("p_fake", pa.float32())]))),
+        pa.field(
+            "pictures",
+            pa.list_(
+                pa.struct(
+                    [
+                        _required("frame_index", pa.int64()),
+                        _required("face_index", pa.int32()),
+                        *PICTURE,
+                        pa.field("occlusion", pa.list_(pa.float32())),
+                    ]
+                )
+            ),
+        ),
     ]
 )
-"""score → commit: one row per segment, without pixels. `queue_s` is the time from `extracted_at` until a model took the segment,
+"""score → commit: one row per segment, without pixels but those of the few `pictures` that are kept; null where none were asked for. `queue_s` is the time from `extracted_at` until a model took the segment,
 0 if the clocks of the two nodes disagree by more. `infer_s` and `infer_cpu_s` are the segment's share of the model's wall-clock and
 CPU seconds for its block."""
 
@@ -276,6 +307,22 @@ DUPLICATES = pa.schema(
     ]
 )
 """What `dfd duplicates` writes: one row for each video that has a copy, groups whose verdicts disagree first."""
+
+
+PICTURES = pa.schema(
+    [
+        _required("video_id", pa.string()),
+        _required("frame_index", pa.int64()),
+        _required("time_s", pa.float64()),
+        _required("face_index", pa.int32()),
+        pa.field("track_id", pa.int32()),
+        _required("kind", pa.string()),
+        _required("p_fake", pa.float32()),
+        *PICTURE,
+        pa.field("occlusion", pa.list_(pa.float32())),
+    ]
+)
+"""The user's `pictures/`: one row for each face that is kept to look at."""
 
 
 def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dfd_core.errors import ERROR_KINDS
-from dfd_core.schemas import DUPLICATES, FACE_IMAGES, FACE_VIDEOS, FACES, SPANS, TRACKS, VIDEOS
+from dfd_core.schemas import DUPLICATES, FACE_IMAGES, FACE_VIDEOS, FACES, PICTURES, SPANS, TRACKS, VIDEOS
 from dfd_core.step_clock import STEPS
 
 OUTPUTS = (Path(__file__).parent.parent / "docs" / "outputs.md").read_text()
@@ -18,12 +18,15 @@ TYPES = {
     "int64": "int64",
     "binary": "binary",
     "bool": "bool",
+    "list<element: float>": "list",
+    "list<item: float>": "list",
 }
 TABLES = [
     ("`videos`", VIDEOS),
     ("`faces`", FACES),
     ("`tracks`", TRACKS),
     ("`spans`", SPANS),
+    ("`pictures`", PICTURES),
     ("Duplicates", DUPLICATES),
     ("`videos/` without scores", FACE_VIDEOS),
     ("`faces/` with pictures", FACE_IMAGES),

@@ -48,6 +48,7 @@ def test_a_null_inside_a_list_of_structs_is_refused():
         "infer_s": 0.0,
         "infer_cpu_s": 0.0,
         "faces": [face],
+        "pictures": None,
     }
     with pytest.raises(ValueError, match="detector_confidence"):
         to_table([row], SEGMENT_RESULT)

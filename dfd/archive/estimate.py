@@ -65,6 +65,7 @@ class Estimate:
         num_timed: Segments that were timed.
         start_s: Wall-clock seconds until the model was loaded.
         output_bytes: Of the log and of `faces/`.
+        picture_bytes: Of the pictures that a segment keeps, on average.
     """
 
     prediction: Prediction
@@ -72,6 +73,7 @@ class Estimate:
     num_timed: int
     start_s: float
     output_bytes: Quantity
+    picture_bytes: float
 
     @property
     def work_s(self) -> Quantity:
@@ -94,6 +96,7 @@ class Estimate:
             "slots_per_actor": self.prediction.slots_per_actor,
             **{name: getattr(self.prediction, name).as_json() for name in names},
             "output_bytes": self.output_bytes.as_json(),
+            "picture_bytes_per_segment": round(self.picture_bytes),
             "work_s": self.work_s.as_json(),
         }
 
@@ -131,7 +134,7 @@ def measure(
         *((q.value, q.low, q.high) for q in (prediction.log_bytes, prediction.num_faces)), strict=True
     )
     output_bytes = Quantity(*(log + faces * per_face for log, faces in pairs))
-    return Estimate(prediction, placement, len(costs), start_s, output_bytes)
+    return Estimate(prediction, placement, len(costs), start_s, output_bytes, estimate.picture_bytes(results))
 
 
 def _time_sample(
@@ -216,6 +219,7 @@ def tell(found: Estimate, work: Worklist) -> str:
         ("time here", f"{_clocks(found.work_s)}, after {found.start_s:.0f} s to load the model"),
         ("balance", balance),
         ("output", _between(found.output_bytes.scaled(1e-6), "{:,.3g}") + " MB"),
+        ("pictures", f"{found.picture_bytes * work.num_open / 1e6:,.3g} MB of kept faces in the log, at most as much again in pictures/"),
     ]  # fmt: skip
     return "\n".join(f"{name:<12}{text}" for name, text in lines)
 

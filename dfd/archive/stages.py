@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import pyarrow as pa
@@ -60,6 +60,8 @@ def build_score(
     tally: Any,
     pools: Pools = _POOLS,
     raw: bool = False,
+    keep_faces: int = 0,
+    explain: bool = False,
     profile: Profile | None = None,
 ) -> Dataset:
     """Return the lazy dataset segments → results; `write` of it commits each segment's faces once."""
@@ -84,6 +86,8 @@ def build_score(
                 "tally": tally,
                 "raw": raw,
                 "batch_size": pools.batch_size,
+                "keep_faces": keep_faces,
+                "explain": explain,
             },
             **actors,
             batch_format="pyarrow",
@@ -215,7 +219,7 @@ def extract_block(
     sandbox = _sandbox(config)
     rows = _faces_of(segments, sandbox)
     if config.image_format is None:
-        tables = _tables(rows, face_crops(config.crop_px))
+        tables = _tables(rows, face_crops(config.crop_px, pictures=config.pictures))
     else:  # of any size, so that no two segments' are held
         tables = (to_table([row], SEGMENT_PICTURES) for row in rows)
     with nullcontext() if profile is None else profile.of(sandbox):
@@ -273,7 +277,15 @@ class ScoreBlock:
     """A model, loaded once, that scores block after block and reports what is done."""
 
     def __init__(
-        self, model: str, precision: str, crop_px: int, tally: Any, raw: bool = False, batch_size: int = 64
+        self,
+        model: str,
+        precision: str,
+        crop_px: int,
+        tally: Any,
+        raw: bool = False,
+        batch_size: int = 64,
+        keep_faces: int = 0,
+        explain: bool = False,
     ) -> None:
         """Load the model; a failure ends the job with its message. Only a `tally` hears of what is scored."""
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -281,12 +293,15 @@ class ScoreBlock:
         from dfd_core.model.graph_cache import private_folder
         from dfd_core.model.predictor import load_predictor
         from dfd_core.model.source import resolve_model
+        from dfd_core.stages.scoring import score_segments
 
         source = resolve_model(local_model(model), raw=raw)
         self._predict = load_predictor(
             source, precision=precision, batch_size=batch_size, cache_dir=private_folder()
         )
-        self._crop_px = crop_px
+        self._score = partial(
+            score_segments, predict=self._predict, crop_px=crop_px, keep_faces=keep_faces, explain=explain
+        )
         self._tally = tally
         self._free_since_s = time.monotonic()
         if tally is not None:
@@ -294,10 +309,8 @@ class ScoreBlock:
 
     def __call__(self, segments: pa.Table) -> pa.Table:
         """Return the results of a block of segments."""
-        from dfd_core.stages.scoring import score_segments
-
         began_s = time.monotonic()
-        results = score_segments(segments, self._predict, crop_px=self._crop_px)
+        results = self._score(segments)
         if self._tally is not None:
             _report(self._tally, results)
             ended_s = time.monotonic()

@@ -56,7 +56,12 @@ def run(folder: str, aggregation: Aggregation, threshold: str | None) -> None:
         decisive = rule.threshold_high if threshold is not None else model["threshold"]
         remove_hashes(out)
         counts = finish(
-            out, aggregation=aggregation, threshold=decisive, model_id=model["model_id"], rule=rule
+            out,
+            aggregation=aggregation,
+            threshold=decisive,
+            model_id=model["model_id"],
+            rule=rule,
+            keep_faces=record.values.get("keep_faces", 0),
         )
         counts = record.tables(counts, aggregation)
         record.values["threshold"] = decisive

@@ -18,6 +18,7 @@ from dfd.commands.options import archive_options, request_fields, take_limits
 from dfd.commands.shape import command, print_result
 from dfd.exit_status import exit_with
 from dfd_core.answers.aggregate import finish
+from dfd_core.answers.pictures import num_maps
 from dfd_core.answers.verdicts import VerdictRule
 from dfd_core.config import AGGREGATIONS, PRECISIONS, SAMPLINGS, Aggregation, ExtractConfig, Limits, Sampling
 from dfd_core.errors import RequestError
@@ -31,6 +32,9 @@ from dfd_core.run.estimate import compared, spent
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.sources.read import read_source
 from dfd_core.sources.source import Source, Wanted
+from dfd_core.stages.keeping import PICTURE_BYTES
+from dfd_core.stages.occlusion import GRID
+from dfd_core.storage.uri import is_remote
 
 EXAMPLES = """
 dfd NAME clip.mp4
@@ -69,6 +73,8 @@ class ScoreRequest:
     max_failed: float = 0.5
     retry_kinds: frozenset[str] = frozenset()
     detect_max_side_px: int | None = None
+    keep_faces: int = 6
+    explain: bool = False
     overwrite: bool = False
     repair: bool = False
     profile: bool = False
@@ -87,6 +93,7 @@ class ScoreRequest:
             margin=card.margin,
             limits=self.limits,
             detect_max_side_px=self.detect_max_side_px,
+            pictures=self.keep_faces > 0,
         )
 
     def wanted(self, card: ModelCard) -> Wanted:
@@ -131,6 +138,16 @@ def run(request: ScoreRequest) -> int:
         LOG.warning(
             "The model %s is UNTRAINED: its scores are noise, good for a smoke run only", card.model_id
         )
+
+    if request.keep_faces and is_remote(request.out):
+        most_gb = source.table.num_rows * request.keep_faces * PICTURE_BYTES / 1e9
+        LOG.info(
+            "pictures/ keeps up to %d faces of each video, %.2g GB or less; --keep-faces 0 keeps none",
+            request.keep_faces,
+            most_gb,
+        )
+    if request.explain and not request.keep_faces:
+        raise RequestError("--explain is for kept faces: it does not go with --keep-faces 0")
 
     def work(attempt: Attempt) -> Counts | None:
         planned = attempt.plan(source, config)
@@ -187,6 +204,8 @@ def _estimate(attempt: Attempt, request: ScoreRequest, config: ExtractConfig) ->
             None,
             raw=request.raw,
             batch_size=request.pools.batch_size,
+            keep_faces=request.keep_faces,
+            explain=request.explain,
         ),
         placement=estimate.Placement.of(
             request.pools, num_cpus=attempt.cluster.num_cpus, num_gpus=cluster_gpus()
@@ -217,6 +236,8 @@ def _score(
             model=request.model,
             precision=request.precision,
             raw=request.raw,
+            keep_faces=request.keep_faces,
+            explain=request.explain,
             work=work,
             pools=request.pools,
             **placed,
@@ -227,17 +248,35 @@ def _score(
         card.threshold
     )  # of the verdicts below, whatever an earlier attempt's was
     compact(out.segment_log)
+    record.values["keep_faces"] = request.keep_faces
     counts = finish(
         out,
         aggregation=request.aggregation,
         threshold=card.threshold,
         model_id=card.model_id,
         rule=VerdictRule.of_card(card),
+        keep_faces=request.keep_faces,
     )
     counts = record.tables(counts, request.aggregation)
+    if request.explain:
+        _tell_maps(num_maps(out), counts)
     if predicted := record.values.get("estimate"):
         predicted |= compared(predicted, spent(out))
     return counts
+
+
+def _tell_maps(num_maps: int, counts: Counts) -> None:
+    """Say what the occlusion maps cost: each of their scores costs as much as that of a face."""
+    extra = num_maps * GRID * GRID
+    share = extra / max(1, extra + counts.num_faces)
+    LOG.info(
+        "%s occlusion maps took %s scores, %.0f %% of the model's time: about %.1f s of %.1f s",
+        f"{num_maps:,}",
+        f"{extra:,}",
+        100 * share,
+        share * counts.stage_s["infer"],
+        counts.stage_s["infer"],
+    )
 
 
 def _refuse_beyond_machine(request: ScoreRequest, attempt: Attempt) -> None:
@@ -272,6 +311,8 @@ def _refuse_beyond_machine(request: ScoreRequest, attempt: Attempt) -> None:
 )
 @click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True, help="What the model computes in; auto: float16 on a GPU, bfloat16 on a CPU with instructions for it, else float32.")  # fmt: skip
 @click.option("--raw", is_flag=True, help="p_fake as the model gives it, without the bundle's calibration.")
+@click.option("--keep-faces", type=click.IntRange(0, 100), default=6, show_default=True, metavar="K", help="Pictures of faces that a video keeps in pictures/, the most and the least suspicious of each track; 0 for none. Each takes about 15 kB.")  # fmt: skip
+@click.option("--explain", is_flag=True, help="Add to each kept picture which parts move the score; each costs as much as 49 faces. It is no proof.")  # fmt: skip
 @pool_options
 @click.option("--estimate", is_flag=True, help="Open the videos, time a sample of their segments, and only say what the run will cost. Not for pictures.")  # fmt: skip
 @archive_options

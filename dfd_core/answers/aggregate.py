@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from dfd_core.answers.pictures import write_pictures
 from dfd_core.answers.spans import spans_of
 from dfd_core.answers.tracks import tracks_of, with_tracks, worst_scores
 from dfd_core.answers.verdicts import VerdictRule, with_verdicts
@@ -67,8 +68,9 @@ def finish(
     threshold: float,
     model_id: str,
     rule: VerdictRule | None = None,
+    keep_faces: int = 0,
 ) -> Counts:
-    """Write `faces/`, `tracks/`, `spans/` and `videos/` from the committed segments and return what they hold.
+    """Write `faces/`, `tracks/`, `spans/`, `pictures/` and `videos/` from the committed segments and return what they hold.
 
     Args:
         out: The output folder.
@@ -76,6 +78,7 @@ def finish(
         threshold: `p_fake` from which the verdict is `fake`, where there is no `rule`.
         model_id: Goes into every row.
         rule: How scores become verdicts; None for `threshold` alone.
+        keep_faces: Pictures of a video in `pictures/`, of those that the segments kept.
 
     Raises:
         OutputError: The log is damaged or incomplete, or the tables cannot be written.
@@ -92,6 +95,7 @@ def finish(
             replace_table(out.faces, answers.passed_on(_whole_videos(_faces(db))), FACES)
         replace_table(out.tracks, _batches(aside["tracks"]), TRACKS)
         replace_table(out.spans, _batches(aside["spans"]), SPANS)
+        write_pictures(db, out.pictures, faces=out.faces, tracks=out.tracks, keep=keep_faces)
         db.register("scores", ds.dataset(aside["scores"]))
         own = read_own_columns(out)
         schema = pa.schema([*VIDEOS, *own.schema])

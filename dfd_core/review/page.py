@@ -154,6 +154,7 @@ def _summary(
         "threshold_high": model.get("threshold_high"),
         "aggregation": run.run.get("aggregation"),
         "sampling": configuration.get("sampling"),
+        "margin": configuration.get("margin", 0),
         "finished": next((a.get("finished_at") for a in reversed(run.run["attempts"])), None),
         "num_videos": counts.num_videos,
         "num_shown": counts.num_shown,

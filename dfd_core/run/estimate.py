@@ -14,6 +14,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dfd_core.run.database import database
@@ -266,6 +267,13 @@ def bytes_per_face(results: Sequence[pa.Table]) -> float:
         return 0.0
     table = pa.Table.from_struct_array(faces)
     return (_parquet_bytes(table) - _parquet_bytes(table.slice(0, 0))) / len(faces)
+
+
+def picture_bytes(results: Sequence[pa.Table]) -> float:
+    """Return the bytes of the pictures that a segment of `results` (SEGMENT_RESULT) keeps, on average."""
+    kept = pa.concat_tables(results).column("pictures").combine_chunks()
+    sizes = pc.binary_length(kept.flatten().field("jpeg"))
+    return (pc.sum(sizes).as_py() or 0) / max(1, len(kept))
 
 
 def _parquet_bytes(table: pa.Table) -> int:

@@ -64,6 +64,11 @@ class OutputFolder:
         return self.root / "spans"
 
     @property
+    def pictures(self) -> Address:
+        """The user's table of kept pictures of faces."""
+        return self.root / "pictures"
+
+    @property
     def run_json(self) -> Address:
         """What ran, with what, and how it ended."""
         return self.root / "run.json"

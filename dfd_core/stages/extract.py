@@ -13,6 +13,7 @@ from dfd_core.errors import UnexpectedError, VideoError, VideoOutOfMemoryError, 
 from dfd_core.faces.appearance import appearance_of
 from dfd_core.faces.detect import Detect, Face, crop, cut_out, detect_scaled
 from dfd_core.faces.images import encode
+from dfd_core.faces.kept import picture_of
 from dfd_core.faces.quality import quality_of
 from dfd_core.stages import plan
 from dfd_core.stages.probe import OpenVideo
@@ -146,10 +147,11 @@ class _Work:
             **self._pixels(frame.rgb, face),
         }
 
-    def _pixels(self, rgb: npt.NDArray[np.uint8], face: Face) -> dict[str, bytes]:
+    def _pixels(self, rgb: npt.NDArray[np.uint8], face: Face) -> dict[str, Any]:
         config = self.config
         if config.image_format is None:
-            return {"crop": crop(rgb, face, margin=config.margin, crop_px=config.crop_px).tobytes()}
+            pixels = crop(rgb, face, margin=config.margin, crop_px=config.crop_px).tobytes()
+            return {"crop": pixels} | ({"picture": picture_of(rgb, face)} if config.pictures else {})
         image = encode(cut_out(rgb, face, margin=config.margin), config.image_format)
         self.images_bytes += len(image)
         if self.images_bytes > _MAX_IMAGES_BYTES:

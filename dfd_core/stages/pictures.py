@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 
 from dfd_core.config import ExtractConfig
 from dfd_core.errors import RequestError, VideoError, VideoStorageError, VideoTooLargeError
+from dfd_core.faces.detect import Face
 from dfd_core.faces.images import FaceColumns, decode, resized
+from dfd_core.faces.kept import picture_of
 from dfd_core.faces.quality import quality_of_picture
 from dfd_core.schemas import FACE_IMAGES, SEGMENT_PICTURES
 from dfd_core.step_clock import StepClock
@@ -199,4 +201,5 @@ def _cropped(face: Mapping[str, Any], config: ExtractConfig, clock: StepClock) -
     if all(face[name] is not None for name in _BOX):
         box = {name: face[name] for name in _BOX}
     quality = quality_of_picture(rgb).as_row() if face.get("sharpness") is None else {}
-    return {**{name: face.get(name) for name in _FACE_TYPES}, **quality, **box, "crop": crop}
+    picture = {"picture": picture_of(rgb, Face(0, 0, width, height, 0.0))} if config.pictures else {}
+    return {**{name: face.get(name) for name in _FACE_TYPES}, **quality, **box, "crop": crop, **picture}

@@ -12,12 +12,16 @@ import pyarrow.compute as pc
 
 from dfd_core.errors import UnscorableError
 from dfd_core.schemas import SEGMENT_RESULT, check
+from dfd_core.stages import keeping
+from dfd_core.stages.occlusion import occlusion_map
 
 Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 """Faces, (n, height, width, 3) uint8 RGB → p_fake, (n,) float32 in [0, 1]."""
 
 
-def score_segments(segments: pa.Table, predict: Predict, *, crop_px: int) -> pa.Table:
+def score_segments(
+    segments: pa.Table, predict: Predict, *, crop_px: int, keep_faces: int = 0, explain: bool = False
+) -> pa.Table:
     """Return `segments` (`schemas.face_crops`) with each crop replaced by its `p_fake`: SEGMENT_RESULT.
 
     A face for which the model returns no number is dropped and its segment says so: kind `unscorable`.
@@ -26,11 +30,14 @@ def score_segments(segments: pa.Table, predict: Predict, *, crop_px: int) -> pa.
         segments: (n rows) segments, their faces inside.
         predict: The model.
         crop_px: Side of a crop, pixels.
+        keep_faces: Pictures that a video keeps in the end; with any, each face has one.
+        explain: Whether kept faces get an occlusion map.
     """
     segments = segments.combine_chunks()
     begun_at, started_s, started_cpu_s = time.time(), time.perf_counter(), time.process_time()
     faces = pc.list_flatten(segments.column("faces")).combine_chunks()
     p_fake = predict(crops_of(faces, crop_px))
+    pictures = _pictures(segments, faces, p_fake, predict, crop_px=crop_px, keep=keep_faces, explain=explain)
     share = 1 / max(1, segments.num_rows)
     infer_s = (time.perf_counter() - started_s) * share
     infer_cpu_s = (time.process_time() - started_cpu_s) * share
@@ -44,9 +51,32 @@ def score_segments(segments: pa.Table, predict: Predict, *, crop_px: int) -> pa.
     face_type = SEGMENT_RESULT.field("faces").type.value_type
     values = [pa.array(p_fake) if field.name == "p_fake" else faces.field(field.name) for field in face_type]
     structs = pa.StructArray.from_arrays(values, fields=list(face_type))
+    columns["pictures"] = pictures
     columns["faces"] = pa.ListArray.from_arrays(offsets, structs, type=SEGMENT_RESULT.field("faces").type)
     table = pa.Table.from_arrays([columns[name] for name in SEGMENT_RESULT.names], schema=SEGMENT_RESULT)
     return check(table, SEGMENT_RESULT)
+
+
+def _pictures(
+    segments: pa.Table,
+    faces: pa.StructArray,
+    p_fake: npt.NDArray[np.float32],
+    predict: Predict,
+    *,
+    crop_px: int,
+    keep: int,
+    explain: bool,
+) -> pa.Array:
+    """Return the pictures that each segment keeps; nulls if none are asked for. A face without a number is ranked as 0."""
+    if not keep:
+        return pa.nulls(segments.num_rows, keeping.PICTURES)
+    scores, crops = np.nan_to_num(p_fake, nan=0.0), crops_of(faces, crop_px)
+
+    def map_of(position: int) -> list[float]:
+        return occlusion_map(crops[position], float(scores[position]), predict)
+
+    offsets = _offsets(segments.column("faces")).to_numpy()
+    return keeping.pictures_of(faces, scores, offsets, keep=keep, explain=map_of if explain else None)
 
 
 def crops_of(faces: pa.StructArray, crop_px: int) -> npt.NDArray[np.uint8]:

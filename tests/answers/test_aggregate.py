@@ -81,6 +81,7 @@ def result_row(key, position, scores, *, num_frames=None, error=None):
         "infer_s": 0.25,
         "infer_cpu_s": 0.125,
         "faces": faces,
+        "pictures": None,
     }
 
 

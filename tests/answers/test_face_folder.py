@@ -43,7 +43,7 @@ def test_an_ordinary_id_is_named_as_in_the_seed():
 def segment(key, position, image_format, frames, *, error=None):
     """`frames` maps a frame index to its number of faces."""
     row = result_row(key, position, {frame: [0.5] * count for frame, count in frames.items()}, error=error)
-    del row["queue_s"], row["infer_s"], row["infer_cpu_s"]
+    del row["queue_s"], row["infer_s"], row["infer_cpu_s"], row["pictures"]
     for number, face in enumerate(row["faces"]):
         del face["p_fake"]
         face["image"] = encode(picture(is_fake=False, seed=number + position, side_px=20), image_format)

@@ -106,7 +106,7 @@ def test_a_video_shows_its_tracks_spans_faces_and_facts_and_plays_from_a_span(br
     browser.until("document.querySelectorAll('.box').length === 1")
     browser.key("m")
     assert browser.run("getComputedStyle(document.querySelector('.map')).display") == "block"
-    assert "no proof" in browser.text(".warning") and "no proof" in browser.text(".map-note")
+    assert "no proof" in browser.text(".warning") and "No proof" in browser.text(".map-note")
 
 
 def test_a_video_that_the_browser_cannot_play_says_where_it_is(browser, page):

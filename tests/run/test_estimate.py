@@ -149,6 +149,7 @@ def results(num_segments, num_faces):
             "queue_s": 0.0,
             "infer_s": 0.1,
             "infer_cpu_s": 0.1,
+            "pictures": None,
             "faces": [
                 face | {"detector_confidence": n / 7 + i / 3, "p_fake": 1 / (1 + i + n)}
                 for i in range(num_faces)

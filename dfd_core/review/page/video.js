@@ -46,10 +46,18 @@ function seek(view, time) {
   showTime(view);
 }
 
+const mostMoved = (picture) => Math.max(...picture.occlusion.map(Math.abs));
+
+/* The part of the picture that the model sees: the box, widened by the run's margin. */
+function seenBox(picture) {
+  const x = (picture.right - picture.left) * summary.margin, y = (picture.bottom - picture.top) * summary.margin;
+  return [Math.max(picture.left - x, 0), Math.max(picture.top - y, 0), Math.min(picture.right + x, picture.width), Math.min(picture.bottom + y, picture.height)];
+}
+
 function mapOf(picture) {
   const side = Math.round(Math.sqrt(picture.occlusion.length));
   const canvas = el("canvas", { class: "map", width: side, height: side, "aria-hidden": "true" });
-  const most = Math.max(...picture.occlusion.map(Math.abs), 1e-6);
+  const most = Math.max(mostMoved(picture), 0.05);
   const ink = canvas.getContext("2d");
   picture.occlusion.forEach((value, place) => {
     ink.fillStyle = value > 0 ? "#ff7a2f" : "#3d8bff";
@@ -57,8 +65,9 @@ function mapOf(picture) {
     ink.fillRect(place % side, Math.floor(place / side), 1, 1);
   });
   const share = (part, whole) => `${(part / whole) * 100}%`;
-  Object.assign(canvas.style, { left: share(picture.left, picture.width), top: share(picture.top, picture.height),
-    width: share(picture.right - picture.left, picture.width), height: share(picture.bottom - picture.top, picture.height) });
+  const [left, top, right, bottom] = seenBox(picture);
+  Object.assign(canvas.style, { left: share(left, picture.width), top: share(top, picture.height),
+    width: share(right - left, picture.width), height: share(bottom - top, picture.height) });
   return canvas;
 }
 
@@ -68,7 +77,7 @@ function pictureCard(view, picture) {
       el("img", { src: jpeg(picture.jpeg), alt: `Face at ${clock(picture.time_s)}, score ${score(picture.p)}`, loading: "lazy" }),
       picture.occlusion ? mapOf(picture) : null),
     el("figcaption", {}, el("b", { class: side(picture.p) }, score(picture.p)), ` at ${clock(picture.time_s)}`,
-      picture.occlusion ? el("small", { class: "map-note" }, "Parts that move the score; no proof") : null));
+      picture.occlusion ? el("small", { class: "map-note" }, `Covering a part moves the score by ${mostMoved(picture).toFixed(3)} at most. No proof.`) : null));
 }
 
 function trackSection(view, track) {

@@ -147,7 +147,9 @@ class Sandbox:
 
     @property
     def _faces_schema(self) -> pa.Schema:
-        return face_crops(self._config.crop_px) if self._config.image_format is None else SEGMENT_PICTURES
+        if self._config.image_format is not None:
+            return SEGMENT_PICTURES
+        return face_crops(self._config.crop_px, pictures=self._config.pictures)
 
     def _limits(self, segment: Mapping[str, Any] | None) -> dict[str, Any]:
         duration_s = None if segment is None else _duration_s(segment)
