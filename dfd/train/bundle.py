@@ -1,4 +1,4 @@
-"""From a finished training to the bundle's files, and what the user sees of it."""
+"""Writes the bundle of a finished training and prints its summary."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Finished:
 
 
 def tell_data(prepared: Prepared) -> None:
-    """Log what is trained and validated on."""
+    """Log the faces of training and validation."""
     for side in ("train", "validation"):
         counts = prepared.facts[side]
         LOG.info(
@@ -80,7 +80,7 @@ def write_bundle(
     settings: TrainingSettings,
     versions: dict[str, str],
 ) -> Finished:
-    """Write the bundle's files, the card last, and return what is in it.
+    """Write the bundle's files, the card last, and return its contents.
 
     Raises:
         OutputError: It cannot be written.
@@ -136,7 +136,7 @@ def write_bundle(
 
 
 def _three_verdicts(judged: Judged, settings: TrainingSettings) -> dict[str, Any]:
-    """Return the card's fields of two thresholds; none of them where there is one."""
+    """Return the card's fields of two thresholds; empty if there is one threshold."""
     if judged.verdicts is None or settings.uncertain_rate is None:
         return {}
     low, high = judged.verdicts

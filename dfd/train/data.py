@@ -1,4 +1,4 @@
-"""The Ray Data pipelines of training: index the faces, put them in order on disk, stream them to the workers."""
+"""The Ray Data pipelines of training: index the faces, write them in order, stream them to the workers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class FaceTables:
 
     @property
     def columns(self) -> FaceColumns:
-        """What the columns of `dataset` hold."""
+        """The names of the columns of `dataset`."""
         manifest = self.labelled.manifest
         if manifest is None:
             assert self.labelled.columns is not None
@@ -129,7 +129,7 @@ def _fetched(placement: Any) -> Placement:
 
 
 def _without_repeats(placed: pa.Table) -> pa.Table:
-    """Return a sorted block with each position once: a video may have the same picture in two blocks of the source."""
+    """Return a sorted block with each position once: two blocks of the source may hold the same picture of a video."""
     positions = placed.column("position").to_numpy()
     first = np.ones(len(positions), np.bool_)
     first[1:] = positions[1:] != positions[:-1]
@@ -151,7 +151,7 @@ def _with_crops(placed: pa.Table, *, input_size: int) -> pa.Table:
     return placed.drop_columns(["image"]).append_column("crop", values)
 
 
-# --- what runs in a training worker -------------------------------------------------------------------------------
+# --- in a training worker -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

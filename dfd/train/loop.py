@@ -1,4 +1,4 @@
-"""What one training worker does: feed the `Trainer` from its shards, report to Ray Train, resume from its checkpoint."""
+"""A training worker: feeds the `Trainer` from its shards, reports to Ray Train, resumes from its checkpoint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VALIDATED = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every worker is told.
+    """The orders of every worker.
 
     Attributes:
         settings: `TrainingSettings.to_json`.
@@ -52,11 +52,11 @@ class Job:
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """Train until there is nothing left to do; what a user can put right is told to the tally, not raised."""
+    """Train to the end. A `RequestError`, which the user can resolve, goes to the tally and is not raised."""
     job: Job = config["job"]
     try:
         _Worker(job).run()
-    except RequestError as error:  # the same on every worker, and no better the next time
+    except RequestError as error:  # the same on every worker and in every attempt
         ray.get(job.tally.refuse.remote(type(error).__name__, str(error)))
 
 
@@ -93,7 +93,7 @@ class _Worker:
         """Train from the last checkpoint, or from the start."""
         with _checkpoint_folder() as folder:
             if folder is not None and (Path(folder) / MODEL_FILENAME).is_file():
-                return  # the last worker died after all was done
+                return  # a worker died after the result was reported
             if folder is not None:
                 self._trainer.load(folder, first_worker=self._rank == 0)
         trainer = self._trainer
@@ -127,7 +127,7 @@ class _Worker:
             every = job.checkpoint_every_steps
             if every and trainer.step % every == 0 and trainer.step < steps:
                 if trainer.has_diverged:
-                    return  # the rest of the epoch changes nothing, and this is no state to go on from
+                    return  # the rest of the epoch changes nothing, and this state is of no use
                 self._report({})
         if trainer.step != steps:
             raise RuntimeError(f"Expected {steps} steps in the epoch. Received: {trainer.step}")
@@ -140,7 +140,7 @@ class _Worker:
             ray.train.report(figures, checkpoint=_checkpoint(folder))
 
     def _report_result(self) -> None:
-        """Report the model with the best epoch's weights, and what it says of the validation faces."""
+        """Report the model with the best epoch's weights, and its scores of the validation faces."""
         validated = self._trainer.validate(self._validation.validation(), self._job.num_validation)
         with self._new_folder() as folder:
             self._trainer.save(folder)

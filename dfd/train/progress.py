@@ -1,4 +1,4 @@
-"""What the user sees while a model trains: a bar on a terminal, a line every few seconds in a log, a line an epoch."""
+"""Progress of a training: a bar on a terminal, a line every few seconds in a log, and a line for each epoch."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _LAST_PATIENCE_S = 60.0
 
 @ray.remote(num_cpus=0)
 class TrainTally:
-    """Keeps what the workers tell, wherever they run."""
+    """Collects the messages of workers on any node."""
 
     def __init__(self) -> None:
         self._state: dict[str, Any] = {"workers": {}, "step": None, "epochs": [], "refused": None}
 
     def ready(self, rank: int, pid: int, precision: str, device: str, backend: str) -> None:
-        """Note a worker that is about to train."""
+        """Note a worker that is ready to train."""
         self._state["workers"][rank] = {
             "pid": pid,
             "precision": precision,
@@ -43,11 +43,11 @@ class TrainTally:
         self._state["epochs"].append((number, logs))
 
     def refuse(self, kind: str, message: str) -> None:
-        """Note what the user has to put right."""
+        """Note why the request cannot be carried out."""
         self._state["refused"] = (kind, message)
 
     def read(self) -> dict[str, Any]:
-        """Return what has been told."""
+        """Return all messages."""
         return self._state
 
 
@@ -56,8 +56,8 @@ class TrainProgress:
 
     Attributes:
         tally: For the workers.
-        workers: What each worker said of itself, by rank.
-        refused: Kind and message of what the user has to put right.
+        workers: Process, precision, device and backend of each worker, by rank.
+        refused: Kind and message of a `RequestError` of the workers; None without one.
     """
 
     def __init__(self, *, epochs: int, batch_size: int) -> None:

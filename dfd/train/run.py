@@ -1,4 +1,4 @@
-"""The training run on Ray: faces in order on disk, then Ray Train's workers until the model is there."""
+"""A training on Ray: writes the faces in order, then runs Ray Train's workers."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ _RUN_NAME = "training"
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The faces as they lie on disk, and what was found out about them.
+    """The faces on disk, and their counts.
 
     Attributes:
         num_train: Places in the order of training.
         num_validation: Validation faces.
         fake_weight: What a self-blended face weighs.
-        facts: Counts by side, what was left out, the split and its audit, for the card.
+        facts: Counts by side, faces left out, the split and its audit, for the card.
     """
 
     num_train: int
@@ -61,11 +61,11 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What Ray Train left.
+    """The result of Ray Train.
 
     Attributes:
         folder: A local copy of the last checkpoint: model, history, logs, scores of the validation faces.
-        workers: What each worker said of itself.
+        workers: Process, precision, device and backend of each worker.
     """
 
     folder: Path
@@ -73,7 +73,7 @@ class Fitted:
 
 
 def prepare(out: OutputFolder, labelled: Labelled, address: str, settings: TrainingSettings) -> Prepared:
-    """Split the faces and write each side in its order, once; a resumed run finds them.
+    """Split the faces and write each side in its order. A resumed run uses what is there.
 
     Raises:
         RequestError: The faces cannot be used or split.
@@ -137,7 +137,7 @@ def fit(
     max_failures: int,
     use_gpu: str,
 ) -> Fitted:
-    """Train on the workers and return what they left.
+    """Train on the workers and return their result.
 
     Raises:
         RequestError: The model cannot be built, or the cluster has no room for the workers.
@@ -177,11 +177,11 @@ def fit(
                 checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
             ),
         )
-        # Ray Train would take Ctrl-C for itself and exit with 0. Here it ends the driver, whose actors end with it.
+        # Ray Train's own handler of Ctrl-C exits with 0. Without it the driver ends, and its actors with it.
         trainer._register_sigint_handler = lambda controller: None
         result = trainer.fit()
     if progress.refused is not None or result.checkpoint is None:
-        remove_run(out)  # its state is "finished" without a model
+        remove_run(out)  # Ray Train holds it for finished, without a model
         raise refusal_of_workers(progress.refused)
     folder = Path(tempfile.mkdtemp(prefix="dfd-trained-"))
     result.checkpoint.to_directory(str(folder))
@@ -222,7 +222,7 @@ def remove_work(out: OutputFolder) -> None:
 
 
 def remove_run(out: OutputFolder) -> None:
-    """Remove what Ray Train has kept, so that the next run begins anew."""
+    """Remove Ray Train's state, so that the next run starts from the beginning."""
     kept = _address(out, "ray")
     kept.fs.delete_dir(kept.path)
 
@@ -232,7 +232,7 @@ def _address(out: OutputFolder, name: str) -> Address:
 
 
 def _scaling(num_workers: int, use_gpu: str) -> Any:
-    """Return what each worker gets: its share of half the CPUs, and maybe a GPU; the other half decodes faces.
+    """Return the resources of each worker: a share of half the CPUs, and a GPU if there is one. The other half decodes.
 
     Raises:
         RequestError: GPUs were asked for that the cluster does not have.
@@ -257,7 +257,7 @@ def _scaling(num_workers: int, use_gpu: str) -> Any:
 def cpus_of_worker(
     nodes: Sequence[tuple[float, float]], share: float, *, num_workers: int, on_gpu: bool
 ) -> float:
-    """Return the most whole CPUs, up to `share`, that every worker finds on one node, for Ray waits for what none has.
+    """Return the most whole CPUs, up to `share`, for which every worker fits on a node; Ray would wait for more.
 
     >>> cpus_of_worker([(16, 0)] * 4, 32.0, num_workers=1, on_gpu=False)
     16
@@ -266,12 +266,12 @@ def cpus_of_worker(
 
     Args:
         nodes: CPUs and GPUs of each.
-        share: What a worker would get of a single machine.
+        share: CPUs of a worker on a single machine.
         num_workers: Workers to find room for.
         on_gpu: Whether each takes a GPU.
 
     Returns:
-        A fraction where less than one CPU is left for each: `share`, or 0 on a GPU that then decides alone.
+        Less than 1 if there is less than one CPU for each: `share`, or 0 with a GPU.
     """
     for cpus in range(int(share), 0, -1):
         room = sum(

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a figure is, for people.
+    """The description of a figure.
 
     Attributes:
         title: Its name.
         text: What it means and how it is computed.
-        best: The value of a perfect detector.
+        best: Its value for a perfect detector.
         compares_classes: Whether it needs both real and fake items.
         ranks: Whether it is about the order of the scores, so that equal scores leave it undefined.
     """

@@ -26,7 +26,7 @@ LEVELS = ("video", "face")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What was measured over some of the items.
+    """The figures of some of the items.
 
     Attributes:
         level: `video` or `face`.
@@ -47,7 +47,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Everything that a report says.
+    """The contents of a report.
 
     Attributes:
         parts: All videos, all faces, then the parts by column, each at both levels.

@@ -21,14 +21,14 @@ MIN_ITEMS = 4
 MIN_GROUPS = 5
 """Fewer groups have no intervals: of four there are only 35 different resamples."""
 MAX_UNDEFINED_SHARE = 0.05
-"""Of the resamples that lack a class; with more of them there is no interval."""
+"""Of the resamples; if more of them lack a class there is no interval."""
 
 _WEIGHTS_AT_ONCE = 300_000
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Why a figure or its interval is missing, or what to keep in mind with it.
+    """Why a figure or its interval is missing, or a caution.
 
     Attributes:
         kind: `too_few_items`, `one_class`, `equal_scores` (no value); `too_few_groups`, `unstable` (no interval);

@@ -29,7 +29,7 @@ _TRUTH = ("label", "group", *BY)
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What an evaluation reads of an output folder.
+    """The parts of an output folder that an evaluation reads.
 
     Attributes:
         videos: `video_id status p_fake verdict`, and as text what there is of `label group method dataset compression`.
@@ -56,7 +56,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The scored videos that have a label, and what did not add up.
+    """The scored videos that have a label, and the contradictions.
 
     Attributes:
         videos: One row per video with a label: `video_id status p_fake is_fake group` and what there is of `BY`;
@@ -75,7 +75,7 @@ class Truth:
 
 
 def read_scores(folder: str) -> Scores:
-    """Return what an evaluation needs of the output folder of `jobs/score.py`.
+    """Return the tables and the record of a scoring run's output folder.
 
     Raises:
         OutputError: It is no output folder, it has no tables yet, or they do not fit together.

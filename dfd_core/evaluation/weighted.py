@@ -32,7 +32,7 @@ def weighted_figures(scored: Scored, threshold: float, weights: Floats) -> dict[
 
 
 class Weighable:
-    """What needs to be done only once for all weightings: the items sorted, the averages summed by group."""
+    """The work that all weightings share: the items sorted, the averages summed by group."""
 
     def __init__(self, scored: Scored, threshold: float) -> None:
         falling = np.argsort(-scored.p_fake, kind="stable")
@@ -58,7 +58,7 @@ class Weighable:
         )
 
     def figures(self, weights: Floats) -> dict[str, Floats]:
-        """Return what `weighted_figures` does."""
+        """Return the same as `weighted_figures`."""
         total, fake, right, right_fake, log_loss, square, *gaps = (weights @ self._group_sums).T
         real = total - fake
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -62,7 +62,7 @@ class Augmentation:
         1.0
 
         Raises:
-            RequestError: It names none.
+            RequestError: It is none of these.
         """
         if text in ("none", "default"):
             return cls() if text == "default" else cls.none()
@@ -93,7 +93,7 @@ def augment(crop: Crop, augmentation: Augmentation, rng: np.random.Generator) ->
     Args:
         crop: (height, width, 3) uint8 RGB.
         augmentation: How probable each change is.
-        rng: Decides everything.
+        rng: Source of every random choice.
 
     Returns:
         uint8 of the same shape.
@@ -113,14 +113,14 @@ def augment_face(
     augmentation: Augmentation,
     rng: np.random.Generator,
 ) -> tuple[Crop, bool]:
-    """Return the face as it is learned from, and whether it is then a fake: a self-blended real face is one.
+    """Return the face as the model sees it, and whether it is a fake now: a self-blended real face is one.
 
     Args:
         crop: (height, width, 3) uint8 RGB.
         is_fake: Its label. Only real faces are blended.
         landmarks: Of the face; None if they are not known.
         augmentation: How probable each change is.
-        rng: Decides everything.
+        rng: Source of every random choice.
     """
     if not is_fake and rng.random() < augmentation.self_blend:
         crop, is_fake = self_blended(crop, landmarks, rng), True
@@ -128,5 +128,5 @@ def augment_face(
 
 
 def rng_of(seed: int, epoch: int, position: int) -> np.random.Generator:
-    """Return the random numbers of one face in one epoch; the same wherever and whenever it is drawn."""
+    """Return the random generator of one face in one epoch; it does not depend on the worker or the attempt."""
     return np.random.default_rng((seed, epoch, position))

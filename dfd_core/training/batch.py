@@ -1,4 +1,4 @@
-"""What one worker trains on in a step, and what the model says of the validation faces."""
+"""The faces of one step, and the model's scores of the validation faces."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """What the model says of every validation face, the same on every worker.
+    """The model's scores of all validation faces, the same on every worker.
 
     Attributes:
-        p_fake: (faces,) float32 in [0, 1], by position; NaN of a model that diverged.
+        p_fake: (faces,) float32 in [0, 1], by position; NaN if the model diverged.
         is_fake: (faces,) bool.
     """
 
@@ -45,11 +45,11 @@ class Validated:
 
     @property
     def is_finite(self) -> bool:
-        """Whether the model says something of every face."""
+        """Whether every score is a number."""
         return bool(np.isfinite(self.p_fake).all())
 
     def figures(self) -> dict[str, float]:
-        """Return loss, accuracy at 0.5 and ROC AUC over all faces, each counting once; NaN of a model that diverged."""
+        """Return loss, accuracy at 0.5 and ROC AUC over all faces; NaN if the model diverged."""
         if not self.is_finite:
             return dict.fromkeys(("val_loss", "val_accuracy", "val_auc"), math.nan)
         p_true = np.where(self.is_fake, self.p_fake, 1 - self.p_fake).astype(np.float64)

@@ -59,7 +59,7 @@ class Callbacks:
         self._all.on_train_end()
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return what `set_state` takes: plain values, but for the best weights."""
+        """Return what `set_state` takes. Everything but the best weights is a JSON value."""
         return {
             name: {key: _plain(getattr(callback, key)) for key in _FIELDS if hasattr(callback, key)}
             for name, callback in self._stateful.items()

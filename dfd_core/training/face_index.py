@@ -1,4 +1,4 @@
-"""What each labelled face is, without its picture, and which faces can be learned from."""
+"""An index of labelled faces without their pictures, and the faces that can be used."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ outline the face.
 
 
 def index_faces(faces: pa.Table, columns: FaceColumns) -> pa.Table:
-    """Return INDEX of a table of pictures, each one decoded once to see that it can be.
+    """Return INDEX of a table of pictures. Each picture is decoded once to test it.
 
     Raises:
-        ManifestError: A row has no name.
+        ManifestError: A row does not name its video.
     """
     video_ids = faces.column(columns.video_id).to_pylist()
     images = [image or b"" for image in image_bytes(faces, columns.image)]
@@ -99,7 +99,7 @@ def as_landmarks(values: list[float] | None) -> Landmarks | None:
 
 
 def face_key(video_id: str, image: bytes) -> bytes:
-    """Return what names one picture of one video: 16 bytes."""
+    """Return the key of one picture in one video: a hash of 16 bytes."""
     return hashlib.blake2b(
         image, digest_size=16, salt=hashlib.blake2b(video_id.encode(), digest_size=16).digest()
     ).digest()
@@ -121,7 +121,7 @@ def _decodes(image: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Faces:
-    """The faces that can be learned from, and how many could not.
+    """The faces that can be used, and the number of those left out.
 
     Attributes:
         rows: One row a face, sorted by `face_key`: `face_key image_hash video_id group dataset frame_index
@@ -134,7 +134,7 @@ class Faces:
 
 
 def usable_faces(index: pa.Table) -> Faces:
-    """Return the labelled, decodable faces of INDEX, a picture that a video has twice only once.
+    """Return the labelled faces of INDEX that decode. Of equal pictures in one video one is kept.
 
     Raises:
         ManifestError: A label is neither real nor fake, a video has two labels or groups, or nothing is left.

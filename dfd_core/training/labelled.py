@@ -36,10 +36,10 @@ class Labelled:
     Attributes:
         kind: `faces`: tables of pictures. `images`: a manifest of pictures. `videos`: faces are still to be extracted.
         files: The tables' paths in the file system of the address; only for `faces`.
-        columns: What the tables' columns hold; only for `faces`.
+        columns: The names of the tables' columns; only for `faces`.
         manifest: `uri video_id label group dataset`; only for `images`.
-        margin: What the faces' boxes were widened by, where the folder says it.
-        sampling: Which frames the faces are from, where the folder says it.
+        margin: How far the faces' boxes were widened; None if the folder does not say.
+        sampling: How the frames were chosen; None if the folder does not say.
     """
 
     kind: Literal["faces", "images", "videos"]
@@ -118,7 +118,7 @@ def _open_manifest(address: str) -> Labelled:
 
 
 def read_images(manifest: pa.Table) -> pa.Table:
-    """Return rows of a manifest of pictures with each one's bytes as `image`; empty where it cannot be read."""
+    """Return the rows of a manifest of pictures with each picture's bytes as `image`; empty if it cannot be read."""
     return manifest.append_column(
         "image", pa.array([_read_image(uri) for uri in manifest.column("uri").to_pylist()])
     )

@@ -1,4 +1,4 @@
-"""The model that learns: a backbone with a softmax head, its frozen layers, and the precision it computes in."""
+"""The model to train: a backbone with a softmax head, its frozen layers and its precision."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mix
 
 
 def build_network(settings: TrainingSettings) -> Any:
-    """Return the classifier that `settings` describe, with what is frozen frozen.
+    """Return the classifier of `settings`, with its frozen layers.
 
     Raises:
         ModelError: The backbone does not take this size or these weights, or has no such layer.

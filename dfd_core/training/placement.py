@@ -23,7 +23,7 @@ PLACED = pa.schema(
         pa.field("landmarks", pa.list_(pa.float32())),
     ]
 )
-"""One row per place in the order of training or validation, with the picture's bytes as they were found.
+"""One row per place in the order of training or validation, with the bytes of the picture.
 
 `landmarks`: x and y by turns, in fractions of the picture.
 """
@@ -39,7 +39,7 @@ class Placement:
         weight_of_label: What a face weighs, by label: real, fake.
         count: Faces; positions from here on repeat the first ones.
         size: Positions.
-        pads_count: Whether a repeated face counts (training) or weighs nothing (validation).
+        pads_count: Whether a repeated face counts (training) or has weight 0 (validation).
     """
 
     positions_of: dict[bytes, tuple[int, ...]]
@@ -50,7 +50,7 @@ class Placement:
     pads_count: bool
 
     def rows(self, faces: pa.Table, columns: FaceColumns) -> pa.Table:
-        """Return the PLACED rows of those of `faces` that are on this side."""
+        """Return the PLACED rows of the faces on this side."""
         rows: list[dict[str, Any]] = []
         seen: set[bytes] = set()
         images, video_ids = image_bytes(faces, columns.image), faces.column(columns.video_id).to_pylist()

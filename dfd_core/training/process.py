@@ -1,4 +1,4 @@
-"""What must be set before Keras' backend is used in a process, and what the hardware offers."""
+"""Setup of a training process before its first use of Keras' backend, and what its hardware can do."""
 
 from __future__ import annotations
 

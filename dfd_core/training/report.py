@@ -1,4 +1,4 @@
-"""What training leaves behind: calibration, threshold, figures with intervals, and the bundle's files."""
+"""The result of a training: calibration, thresholds and figures with their intervals."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Judged:
     """What was decided and measured on the validation faces.
 
     Attributes:
-        calibration: None where none was asked for.
+        calibration: None if none was asked for.
         threshold: Of the calibrated scores of videos.
-        threshold_note: Why the rule was not followed; None where it was.
-        verdicts: The two thresholds of three verdicts; None where one was asked for, or the videos do not allow two.
+        threshold_note: Why a rule could not be followed; None if each was.
+        verdicts: The two thresholds of three verdicts; None if one was asked for, or the videos do not allow two.
         metrics: The card's `metrics`.
         measured: The same of videos, as values.
     """
@@ -84,7 +84,7 @@ def judge(faces: pd.DataFrame, settings: TrainingSettings, *, bootstrap: Bootstr
 
 def _videos(faces: pd.DataFrame) -> Scored:
     """Return one item a video: the mean of its frames, each the highest of its faces."""
-    alone = -1 - np.arange(len(faces))  # a face without a frame is a frame of its own
+    alone = -1 - np.arange(len(faces))  # a face without a frame counts as a frame
     frame = faces["frame_index"].to_numpy(np.float64, na_value=np.nan)
     frame = np.where(np.isnan(frame), alone, frame)
     frames = faces.assign(frame=frame).groupby(["video_id", "frame"], sort=True)["p_fake"].max()
@@ -139,7 +139,7 @@ def _as_json(measured: Measured) -> dict[str, Any]:
 
 
 def side_counts(faces: pd.DataFrame) -> dict[str, int]:
-    """Return how many faces, videos and sets of groups one side has, by label where that says something."""
+    """Return the numbers of faces and videos of one side by label, and of its groups."""
     videos = faces.drop_duplicates("video_id")
     return {
         "groups": int(faces["component"].nunique()),
@@ -151,7 +151,7 @@ def side_counts(faces: pd.DataFrame) -> dict[str, int]:
 
 
 def blend_facts(faces: pd.DataFrame, self_blend: float) -> dict[str, Any]:
-    """Return how the real training faces are self-blended: with landmarks, or in an ellipse for want of them."""
+    """Return how many real training faces are blended by their landmarks, and how many in an ellipse."""
     real = faces[~faces["is_fake"]]
     outlined = int(real["has_outline"].sum())
     return {
@@ -162,20 +162,20 @@ def blend_facts(faces: pd.DataFrame, self_blend: float) -> dict[str, Any]:
 
 
 def to_png(figure: Figure) -> bytes:
-    """Return a picture's PNG bytes, 150 dots an inch on white."""
+    """Return a figure as PNG, at 150 dots per inch on white."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
 
 
 def read_history(folder: str | os.PathLike[str]) -> list[dict[str, float]]:
-    """Return one mapping an epoch of the `history.csv` in `folder`."""
+    """Return the `history.csv` in `folder`: one mapping for each epoch."""
     with open(Path(folder) / HISTORY_FILENAME, newline="") as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
 def best_epoch(history: list[dict[str, float]]) -> int:
-    """Return the epoch, from 1, with the lowest `val_loss`, the first of equal ones.
+    """Return the epoch, from 1, with the lowest `val_loss`; of equal ones the first.
 
     >>> best_epoch([{"val_loss": 0.7}, {"val_loss": 0.5}, {"val_loss": 0.5}])
     2
@@ -185,7 +185,7 @@ def best_epoch(history: list[dict[str, float]]) -> int:
 
 
 def diverged_epoch(history: list[dict[str, float]]) -> int | None:
-    """Return the epoch, from 1, in which the model's scores were no numbers; None if there was none.
+    """Return the first epoch, from 1, in which the scores were not finite; None if there is none.
 
     >>> diverged_epoch([{"val_loss": 0.7}, {"val_loss": math.nan}])
     2

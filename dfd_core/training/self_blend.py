@@ -33,7 +33,7 @@ def self_blended(crop: Crop, landmarks: Landmarks | None, rng: np.random.Generat
     Args:
         crop: (height, width, 3) uint8 RGB of a real face.
         landmarks: Outline the face; None for an ellipse in the crop.
-        rng: Decides everything.
+        rng: Source of every random choice.
     """
     return blend(crop, blend_mask((crop.shape[0], crop.shape[1]), landmarks, rng), rng)
 

@@ -1,4 +1,4 @@
-"""What a training run is asked to do, as one frozen and validated value. No model runtime is needed to read it."""
+"""The settings of a training as one validated value. It needs no model runtime."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOGS_FOLDER = "logs"
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """Everything that decides what a run learns, but the data. The defaults are the seed report's.
+    """Everything but the data that decides what a training learns. The defaults are the seed report's.
 
     Attributes:
         backbone: A name of `backbones.BACKBONES` or `backbones.OWN_BACKBONES`.
@@ -33,7 +33,7 @@ class TrainingSettings:
         freeze_until: Name of the last layer of the backbone that keeps its weights; None trains all.
         batch_norm_momentum: Of every batch normalisation; None leaves the backbone's own.
         epochs: The most epochs; early stopping may end sooner.
-        batch_size: Faces a step over all workers together.
+        batch_size: Faces in a step, over all workers.
         learning_rate: At the start.
         optimizer: `adam` and `adamw` as Keras has them, `sgd` without momentum.
         weight_decay: Decoupled, of kernels only, not of biases and norms; None leaves the optimizer's own.
@@ -52,9 +52,9 @@ class TrainingSettings:
         class_balance: `weights` weighs each face by the inverse of its label's share.
         dataset_weights: Share of an epoch that each dataset gets, as `sampling.parse_weights` reads it; empty: each face once.
         augmentation: Of training faces.
-        precision: What the model computes in while it trains; what it keeps is float32.
+        precision: What the model computes in while it trains; its file is float32.
         num_workers: Processes that train; they share the batch.
-        shuffle_faces: Faces that each worker holds to draw from.
+        shuffle_faces: Size of the buffer that each worker draws faces from.
         seed: Decides the weights, the split, the order and the augmentation.
     """
 
@@ -131,16 +131,16 @@ class TrainingSettings:
 
     @property
     def batch_per_worker(self) -> int:
-        """Faces a step on each worker."""
+        """Faces in a step of each worker."""
         return self.batch_size // self.num_workers
 
     def to_json(self) -> dict[str, Any]:
-        """Return the settings as values that JSON holds."""
+        """Return the settings as JSON values."""
         return {**asdict(self), "augmentation": str(self.augmentation)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Return the settings that `to_json` made values of."""
+        """Return the settings of what `to_json` returned."""
         return cls(**{**values, "augmentation": Augmentation.parse(values["augmentation"])})
 
 

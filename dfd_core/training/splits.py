@@ -1,4 +1,4 @@
-"""Training and validation, split by group: nothing of one person or source video is on both sides.
+"""The split into training and validation by group: a person or source video is on one side only.
 
 Groups that share a byte-identical picture are one group here. An audit counts again, from the result alone.
 """
@@ -20,7 +20,7 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Which faces validate.
+    """The faces of the validation side.
 
     Attributes:
         is_validation: (faces,) bool.
@@ -66,12 +66,12 @@ def split_by_group(faces: pd.DataFrame, *, validation: float, seed: int) -> Spli
 
 
 def audit(faces: pd.DataFrame, is_validation: Bools) -> dict[str, int]:
-    """Return how many videos, groups and byte-identical pictures are on both sides of a split: zeros.
+    """Return how many videos, groups and byte-identical pictures are on both sides of a split; each is 0.
 
-    It looks at the result alone, so that a fault of the splitting cannot hide itself.
+    It counts in the result, independently of the code that splits.
 
     Raises:
-        ValueError: Anything is on both sides.
+        ValueError: Something is on both sides.
     """
     found = {}
     for name, keys in (
