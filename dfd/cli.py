@@ -22,6 +22,7 @@ COMMANDS = {
     "aggregate": "Derive the tables of a finished run again.",
     "verify": "Check a finished run against its recorded hashes.",
     "duplicates": "Find the copies of one clip in a finished run.",
+    "export": "Write the tables of a finished run for other programs.",
     "demo-archive": "Make short clips to try the program on.",
 }
 """Every command and its help in one line. The module is `dfd.commands.NAME`, loaded when the command is used."""

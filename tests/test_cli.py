@@ -18,7 +18,7 @@ from dfd.cli import COMMANDS, load_command, main
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {"ray", "tensorflow", "keras", "dlib", "av"}
-READING = ("evaluate", "compare", "aggregate", "duplicates", "review")
+READING = ("evaluate", "compare", "aggregate", "duplicates", "export", "review")
 """The commands that only read results."""
 
 
@@ -73,7 +73,7 @@ def test_the_version_is_the_projects() -> None:
 
 def test_help_and_completion_load_nothing_heavy() -> None:
     assert imported_by("--help")[1] == set()
-    shown, heavy = imported_by(_DFD_COMPLETE="bash_complete", COMP_WORDS="dfd e", COMP_CWORD="1")
+    shown, heavy = imported_by(_DFD_COMPLETE="bash_complete", COMP_WORDS="dfd ev", COMP_CWORD="1")
     assert shown.splitlines() == ["plain,evaluate"]
     assert heavy == set()
 
