@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
-from dfd.archive.progress import clock
+from dfd.archive.watchdog import clock
 from dfd.cluster.pools import Pools
 from dfd.cluster.runtime import LOG, plain_errors
 from dfd_core.run import estimate

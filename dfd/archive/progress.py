@@ -12,6 +12,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dfd.archive import tally
+from dfd.archive.watchdog import Watchdog, clock, standing
+from dfd.cluster.ray_internals import running_tasks
 from dfd_core.run.worklist import Worklist
 
 LOG = logging.getLogger("dfd")
@@ -25,7 +27,7 @@ Tally = ray.remote(num_cpus=0)(tally.Tally)
 class Progress:
     """Logs the tally every few seconds while its block runs."""
 
-    def __init__(self, work: Worklist, *, waits_for: str = "the first faces") -> None:
+    def __init__(self, work: Worklist, *, stall_s: float, waits_for: str = "the first faces") -> None:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.tally: Any = Tally.options(scheduling_strategy=here).remote(work.open_segments)
         self._waits_for = waits_for
@@ -41,23 +43,27 @@ class Progress:
         self._work = work
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
+        self._watchdog = Watchdog(stall_s)
+        self._shows_lines = not sys.stdout.isatty()
+        """Whether to log what is done: a terminal has Ray Data's bars."""
         self._first: tuple[float, int, int] | None = None  # the start-up must not count as work
 
     def __enter__(self) -> Progress:
-        if not sys.stdout.isatty():  # a terminal has Ray Data's bars
-            self._thread.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=10)
+        self._thread.join(timeout=10)
         self._read()
 
     def _run(self) -> None:
         while not self._stop.wait(_EVERY_S):
-            if state := self._read():
+            state = self._read()
+            if state and self._shows_lines:
                 LOG.info(self._line(state))
+            if self._watchdog.is_stalled((state or {}).get("segments")):
+                LOG.warning("%s", standing(self._watchdog.since_s, running_tasks(), now_s=time.time()))
 
     def _read(self) -> dict[str, Any] | None:
         try:
@@ -89,15 +95,3 @@ class Progress:
             return shown
         left_s = (work.num_open - done) * since_s / segments
         return f"{shown}, {videos / since_s * 60:,.1f} videos/min, {clock(left_s)} left"
-
-
-def clock(seconds: float) -> str:
-    """Return a duration as people say it.
-
-    >>> clock(3725)
-    '1 h 02 min'
-    """
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

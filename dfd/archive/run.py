@@ -36,6 +36,7 @@ class ArchiveRequest(Protocol):
     Attributes:
         max_failed: Share of failed videos, 0 to 1, above which the exit status is 1.
         retry_kinds: The kinds of error whose videos are tried again; empty for none.
+        stall_s: Seconds in which nothing finishes after which the log says what the run waits for.
         repair: Mend a damaged log before anything else.
     """
 
@@ -46,6 +47,7 @@ class ArchiveRequest(Protocol):
     overwrite: bool
     repair: bool
     profile: bool
+    stall_s: float
     address: str | None
     verbose: bool
 
@@ -135,7 +137,7 @@ class Attempt:
         started_s = time.monotonic()
         start_s = {"ray": self.cluster.ready_s, "planned": since_start_s()}
         num_cpus = self.cluster.num_cpus
-        with Progress(work, waits_for=waits_for) as progress:
+        with Progress(work, stall_s=self.request.stall_s, waits_for=waits_for) as progress:
             record = Profile(self.out.profile.uri, progress.tally) if self.request.profile else None
             dataset = build(num_cpus=num_cpus, tally=progress.tally, profile=record)
             writing = stages.write(dataset, self.out.segment_log.data, num_cpus=num_cpus)

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import ray
 from ray._private.state import state
+from ray.core.generated.common_pb2 import TaskStatus
 from ray.data import DataContext, Dataset
 from ray.data._internal.execution.backpressure_policy import (
     ENABLED_BACKPRESSURE_POLICIES,
@@ -57,3 +60,36 @@ def _after(op: Any) -> Iterator[Any]:
     for later in op.output_dependencies:
         yield later
         yield from _after(later)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTask:
+    """A task that has begun and not ended.
+
+    Attributes:
+        name: The operator's or the method's name, such as `MapBatches(extract_block)`.
+        node: Address of its node; empty if it is not known, as of an actor that is being made.
+        pid: Its process there.
+        since_s: When it began, seconds since 1970 by its node's clock.
+    """
+
+    name: str
+    node: str
+    pid: int
+    since_s: float
+
+
+def running_tasks() -> list[RunningTask]:
+    """Return the tasks that run now, a second or so ago. Without a dashboard `ray.util.state` has no answer; this has."""
+    addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}
+    found = []
+    for event in state._get_all_task_events():
+        times_ns = dict(event.state_updates.state_ts_ns)
+        if times_ns and _RUNNING.intersection({max(times_ns, key=times_ns.__getitem__)}):
+            node = addresses.get(event.state_updates.node_id.hex(), "")
+            began_s = times_ns.get(TaskStatus.RUNNING, min(times_ns.values())) / 1e9
+            found.append(RunningTask(event.task_info.name, node, event.state_updates.worker_pid, began_s))
+    return [task for task in found if task.pid]  # the driver's own has none
+
+
+_RUNNING = {TaskStatus.RUNNING, TaskStatus.RUNNING_IN_RAY_GET, TaskStatus.RUNNING_IN_RAY_WAIT}

@@ -41,6 +41,7 @@ class ExtractFacesRequest:
         png: A local folder for the tree of PNG files; None for no tree.
         max_failed: Share of failed videos, 0 to 1, above which the exit status is 1.
         retry_kinds: The kinds of error whose videos are tried again; empty for none.
+        stall_s: Seconds in which nothing finishes after which the log says what the run waits for.
         repair: Mend a damaged log before anything else.
         detect_max_side_px: Longer side of the frame that the detector sees, pixels; None for frames as they are.
     """
@@ -59,6 +60,7 @@ class ExtractFacesRequest:
     overwrite: bool = False
     repair: bool = False
     profile: bool = False
+    stall_s: float = 300.0
     allow_http: bool = False
     address: str | None = None
     verbose: bool = False

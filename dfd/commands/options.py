@@ -26,6 +26,7 @@ _OPTIONS = (
     click.option("--timeout-floor-s", type=float, default=LIMITS.timeout_floor_s, show_default=True, help="Seconds that any segment may take, however short, and that opening a video may take."),
     click.option("--memory-mb", type=int, default=LIMITS.memory_mb, show_default=True, help="Most memory of a decoding process, MB."),
     click.option("--allow-http", is_flag=True, help="Read http and https addresses too, as SOURCE and in a manifest. A server then decides what is fetched from where."),
+    click.option("--stall-s", type=click.FloatRange(0, min_open=True), default=300.0, show_default=True, help="Seconds in which nothing finishes after which the log says which stage waits, on which node."),
     click.option("--profile", is_flag=True, help="Record where one extraction worker's time goes, for speedscope: OUT/profile.speedscope.json."),
     click.option("--address", help="A Ray cluster's address.  [default: RAY_ADDRESS, else this machine]"),
     click.option("--verbose", is_flag=True, help="Show what Ray and TensorFlow say."),

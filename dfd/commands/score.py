@@ -57,6 +57,7 @@ class ScoreRequest:
     Attributes:
         max_failed: Share of failed videos, 0 to 1, above which the exit status is 1.
         retry_kinds: The kinds of error whose videos are tried again; empty for none.
+        stall_s: Seconds in which nothing finishes after which the log says what the run waits for.
         repair: Mend a damaged log before anything else.
         detect_max_side_px: Longer side of the frame that the detector sees, pixels; None for frames as they are.
     """
@@ -78,6 +79,7 @@ class ScoreRequest:
     overwrite: bool = False
     repair: bool = False
     profile: bool = False
+    stall_s: float = 300.0
     estimate: bool = False
     allow_http: bool = False
     address: str | None = None
