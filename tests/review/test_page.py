@@ -46,7 +46,9 @@ def test_a_limit_keeps_the_most_suspicious(tmp_path):
 def test_a_run_without_tracks_spans_and_pictures_has_a_page(tmp_path):
     scores = write_scores(tmp_path / "s", [{"video_id": "a.mp4", "faces": [0.2, 0.9]}])
     file = scores / "faces" / "part-00000.parquet"
-    pq.write_table(pq.read_table(file).drop_columns(["track_id", "shot"]), file)  # as the first version wrote it
+    pq.write_table(
+        pq.read_table(file).drop_columns(["track_id", "shot"]), file
+    )  # as the first version wrote it
     assert write_page(str(scores), str(tmp_path / "p")).num_pictures == 0
     (record,) = read(tmp_path / "p", "videos-0")
     assert record["tracks"] == record["spans"] == []
