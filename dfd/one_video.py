@@ -11,6 +11,7 @@ import click
 
 from dfd.cluster.runtime import LOG, without_stderr
 from dfd.commands.shape import print_result
+from dfd.graph_folder import private_folder
 from dfd_core.answers.verdicts import REASONS
 from dfd_core.errors import RequestError
 from dfd_core.sources.videos import read_videos
@@ -42,7 +43,6 @@ def score_one(source: str, flags: Mapping[str, Any], **options: Any) -> int:
         )
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # TensorFlow leaves Keras alone until it is needed
     with nullcontext() if flags["verbose"] else without_stderr():  # TensorFlow says what it does not find
-        from dfd_core.model.graph_cache import private_folder
         from dfd_core.one_video import score_video
 
         score = score_video(source, cache_dir=private_folder(), **options)

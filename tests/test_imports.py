@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,3 +32,12 @@ def test_importing_a_stage_leaves_the_other_stages_libraries_alone(module: str, 
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == []
+
+
+def test_the_library_reads_no_environment_variables() -> None:
+    found = [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "dfd_core").rglob("*.py"))
+        if re.search(r"\b(environ|getenv)\b", re.sub(r"(?s)\"\"\".*?\"\"\"|#[^\n]*", "", path.read_text()))
+    ]
+    assert found == ["dfd_core/stages/sandbox/parent.py"]  # which hands some of them on to its child

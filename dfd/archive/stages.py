@@ -22,6 +22,7 @@ from dfd.cluster.pools import Pools, writer_options
 from dfd.cluster.profile import Profile
 from dfd.cluster.ray_internals import without_cpu
 from dfd.cluster.runtime import cluster_limits, plain_errors
+from dfd.graph_folder import private_folder
 from dfd_core.config import ExtractConfig
 from dfd_core.model.fetch import local_model
 from dfd_core.run.commit_log import CommitLog
@@ -290,7 +291,6 @@ class ScoreBlock:
         """Load the model; a failure ends the job with its message. Only a `tally` hears of what is scored."""
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # TensorFlow leaves Keras alone until it is needed
-        from dfd_core.model.graph_cache import private_folder
         from dfd_core.model.predictor import load_predictor
         from dfd_core.model.source import resolve_model
         from dfd_core.stages.scoring import score_segments

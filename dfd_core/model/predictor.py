@@ -90,7 +90,7 @@ def load_predictor(
         cache_dir: Where to keep finished graphs (half or all of the model's size each, the last few of them), which
             saves building the model next time; None to keep none. Of several processes that want the same graph
             one builds it and the others wait. Whoever can write there decides what runs here: see
-            `graph_cache.private_folder`.
+            `dfd.graph_folder`.
 
     Raises:
         ModelError: The model cannot be loaded, or does not turn one image into one or two numbers.

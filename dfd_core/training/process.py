@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +40,7 @@ def prepare_process(*, num_threads: int | None) -> str:
 def strategy_for(num_workers: int) -> Any:
     """Return TensorFlow's strategy of this process; None with another backend of Keras.
 
-    More than one worker needs `TF_CONFIG` in the environment.
+    For more than one worker TensorFlow reads `TF_CONFIG` in the environment.
 
     Raises:
         RequestError: More than one worker is wanted with another backend.
@@ -56,11 +53,11 @@ def strategy_for(num_workers: int) -> Any:
         return None
     if num_workers == 1:
         return tf.distribute.get_strategy()
-    _be_patient_with_silent_workers(json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"])
+    _be_patient_with_silent_workers(num_workers)
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
-def _be_patient_with_silent_workers(addresses: Sequence[str]) -> None:
+def _be_patient_with_silent_workers(num_workers: int) -> None:
     """Let a worker be silent for a minute.
 
     The strategy's own limit is ten seconds, which an overloaded machine exceeds. Ray Train notices dead workers. The
@@ -70,7 +67,7 @@ def _be_patient_with_silent_workers(addresses: Sequence[str]) -> None:
         service_type="standalone",
         service_leader="/job:worker/replica:0/task:0",
         heartbeat_timeout_in_ms=_MOST_SILENT_MS,
-        coordinated_jobs=[CoordinatedJob(name="worker", num_tasks=len(addresses))],
+        coordinated_jobs=[CoordinatedJob(name="worker", num_tasks=num_workers)],
     )
 
 
