@@ -72,7 +72,7 @@ def judge(faces: pd.DataFrame, settings: TrainingSettings, *, bootstrap: Bootstr
     uncalibrated = _as_json(measure(videos_raw, threshold=threshold, bootstrap=bootstrap))["figures"]
     metrics = {
         "of": "validation groups, on which the epoch, the calibration and the threshold were chosen too: "
-        "rather too good for anything else",
+        "so they are too good for other videos",
         "bootstrap": {**asdict(bootstrap), "unit": "group"},
         "video": _as_json(measured),
         "face": _as_json(measure(face_items, threshold=threshold, bootstrap=bootstrap)),
