@@ -1,4 +1,4 @@
-"""Whether a `.keras` file may be loaded: it must hold plain Keras layers only. Reads JSON and zip directories.
+"""Checks that a `.keras` file holds plain Keras layers only. It reads JSON and zip directories.
 
 The driver and the CPU workers use this, so it imports no model runtime.
 """
@@ -30,11 +30,11 @@ def check_model_file(path: Path, sha256: str | None = None) -> dict[str, Any]:
 
     Args:
         path: A `.keras` file (Keras 3).
-        sha256: What the file must hash to, if known.
+        sha256: The expected hash, if known.
 
     Raises:
-        ModelError: The file is unreadable or no Keras model, its hash differs, or it holds anything but plain
-            Keras layers.
+        ModelError: The file cannot be read, is no Keras model, has another hash, would expand too far, or holds
+            something else than plain Keras layers.
     """
     if not path.is_file():
         raise ModelError(f"There is no {path.name} in {path.parent}. {WHAT_TO_PASS}")
@@ -66,7 +66,7 @@ def static_input_size(config: Mapping[str, Any]) -> int | None:
     return shape[1]
 
 
-# Layers that run code of the file's choosing, load other files, or take something other than images.
+# Layers that run code from the file, load other files, or take other inputs than images.
 _REFUSED_LAYERS = frozenset(
     "FlaxLayer HashedCrossing Hashing IntegerLookup JaxLayer Lambda StringLookup TFSMLayer TextVectorization "
     "TorchModuleWrapper".split()
@@ -98,7 +98,7 @@ _ROOM_BYTES = 128 << 20  # a file without much content may expand to this
 
 
 def unsafe_objects(config: object) -> Iterator[str]:
-    """Yield a description of each serialised object, at any depth, that is no plain part of Keras.
+    """Yield a description of each serialised object, at any depth, that is not a plain part of Keras.
 
     >>> list(unsafe_objects({"layers": [{"module": "keras.layers", "class_name": "Lambda", "config": {}}]}))
     ['the object keras.layers.Lambda']
@@ -169,7 +169,7 @@ def _refuse_expansion(path: Path, members: list[zipfile.ZipInfo]) -> None:
 
 
 def _input_shape(config: Mapping[str, Any]) -> list[int | None] | None:
-    """Return the shape, batch first, of a serialised Functional or Sequential model's input, if it says one."""
+    """Return the input shape, batch first, of a serialised Functional or Sequential model; None if it has none."""
     inner = config.get("config")
     shapes: list[Any] = []
     if isinstance(inner, Mapping):

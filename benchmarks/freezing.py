@@ -1,6 +1,6 @@
 """What this project's inference graph buys against TensorFlow's own freezing: cold start and warm speed.
 
-    python benchmarks/bench_freezing.py --model untrained:inception_resnet_v2 --precision bfloat16
+    python benchmarks/freezing.py --model untrained:inception_resnet_v2 --precision bfloat16
 
 Each way runs in a process of its own, in turn. The clock of the start begins with the import of TensorFlow and ends with
 the first 64 scores. Prints one table, the least of the
