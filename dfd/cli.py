@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "Judge scores against labels.",
     "compare": "Compare two runs of the same videos.",
     "review": "Make a page to look at scores.",
+    "report": "Write the report of one video to hand over.",
     "aggregate": "Derive the tables of a finished run again.",
     "verify": "Check a finished run against its recorded hashes.",
     "duplicates": "Find the copies of one clip in a finished run.",

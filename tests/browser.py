@@ -21,6 +21,7 @@ from typing import Any
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 WAIT_S = 60.0
 _ABOVE_THE_PIPES = 10
+_READY = "document.body && document.body.dataset.ready === 'true'"
 
 
 def find_chromium() -> str | None:
@@ -122,8 +123,8 @@ class Browser:
 
     # --- what the tests ask ---------------------------------------------------------------------------------------
 
-    def open(self, address: str, *, before: str = "") -> None:
-        """Open a page in a new tab, the only one, and wait until it says that it is ready.
+    def open(self, address: str, *, before: str = "", ready: str = _READY) -> None:
+        """Open a page in a new tab, the only one, and wait until the expression `ready` is true there.
 
         The script `before` runs before the page's own.
         """
@@ -140,7 +141,7 @@ class Browser:
         self.resize(*self.window)
         self.send("Page.addScriptToEvaluateOnNewDocument", source=before)
         self.send("Page.navigate", url=address)
-        self.until("document.body && document.body.dataset.ready === 'true'")
+        self.until(f"location.href !== 'about:blank' && ({ready})")
 
     def run(self, expression: str) -> Any:
         """Return the value of a JavaScript expression in the page."""

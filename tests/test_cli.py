@@ -18,7 +18,7 @@ from dfd.cli import COMMANDS, load_command, main
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {"ray", "tensorflow", "keras", "dlib", "av"}
-READING = ("evaluate", "compare", "aggregate", "duplicates", "export", "review")
+READING = ("evaluate", "compare", "aggregate", "duplicates", "export", "review", "report")
 """The commands that only read results."""
 
 

@@ -22,6 +22,7 @@ from markupsafe import Markup
 
 from dfd_core.errors import OutputError
 from dfd_core.review import words
+from dfd_core.review.model import ScoredBy
 from dfd_core.review.records import list_row, record, thumbnails
 from dfd_core.review.tables import Finished, open_run
 from dfd_core.review.videos import ranked_videos
@@ -85,9 +86,10 @@ def _write(run: Finished, folder: Address, limit: int, scores: str) -> PageCount
     rows: list[dict[str, Any]] = []
     records, small = _Chunks(data, "videos", VIDEOS_PER_FILE), _Chunks(data, "faces", THUMBNAILS_PER_FILE)
     num_pictures = 0
+    model = ScoredBy.of(run.run)
     for video in ranked_videos(run, limit=limit):
         rows.append(list_row(video, len(run.own)))
-        records.add(record(video, run, folder.path if folder.is_local else None))
+        records.add(record(video, run, model, folder.path if folder.is_local else None))
         small.add(thumbnails(video))
         num_pictures += len(video.pictures)
     records.flush()
@@ -95,7 +97,7 @@ def _write(run: Finished, folder: Address, limit: int, scores: str) -> PageCount
     _write_script(data, "list", rows)
     num_videos = run.db.sql("SELECT count(*) FROM videos").fetchall()[0][0]
     counts = PageCounts(num_videos, len(rows), num_pictures)
-    html = page_html(_summary(run, counts, rows, scores))
+    html = page_html(_summary(run, model, counts, rows, scores))
     write_bytes(folder / INDEX, html.encode())
     return counts
 
@@ -139,19 +141,18 @@ def safe_json(value: Any) -> str:
 
 
 def _summary(
-    run: Finished, counts: PageCounts, rows: Sequence[dict[str, Any]], scores: str
+    run: Finished, model: ScoredBy, counts: PageCounts, rows: Sequence[dict[str, Any]], scores: str
 ) -> dict[str, Any]:
-    model, configuration = run.run["model"], run.run["configuration"]
-    identity = [run.run.get("configuration_id"), configuration.get("source"), model.get("model_id")]
+    configuration = run.run["configuration"]
+    identity = [run.run.get("configuration_id"), configuration.get("source"), model.model_id]
     return {
         "id": hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16],
         "scores": scores,
         "source": configuration.get("source"),
-        "model": model.get("model_id"),
-        "trained": model.get("trained", True),
-        "threshold": run.run.get("threshold", model.get("threshold")),
-        "threshold_low": model.get("threshold_low"),
-        "threshold_high": model.get("threshold_high"),
+        "model": model.model_id,
+        "trained": model.trained,
+        "threshold_low": model.rule.threshold_low,
+        "threshold_high": model.rule.threshold_high,
         "aggregation": run.run.get("aggregation"),
         "sampling": configuration.get("sampling"),
         "margin": configuration.get("margin", 0),

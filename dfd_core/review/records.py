@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from dfd_core.review import words
+from dfd_core.review.model import ScoredBy
 from dfd_core.review.tables import Finished
 from dfd_core.review.videos import Row, Video
 from dfd_core.storage.uri import is_remote, local_path
@@ -93,22 +94,26 @@ def _clipped(value: int, most: int) -> int:
     return max(0, min(value, most))
 
 
-def record(video: Video, run: Finished, folder: str | None) -> dict[str, Any]:
+def record(video: Video, run: Finished, model: ScoredBy, folder: str | None) -> dict[str, Any]:
     """Return everything that the page shows of a video.
 
     Args:
         video: The video.
         run: Its run.
+        model: The model that scored it.
         folder: The local folder of the page; None if the page is remote.
     """
     facts, own = video.facts, run.own
+    limits = model.rule.limits
     others = dict(zip((*own, *run.further), facts["others"] or (), strict=True))
     return {
         "answer": words.answer(facts),
+        "reason": words.reason(facts["uncertain_reason"]),
+        "expected": model.expected_errors(facts["verdict"]),
         "links": links(facts["uri"], folder),
         "width": facts["width"],
         "height": facts["height"],
-        "facts": [[fact.name, fact.value, fact.note] for fact in words.facts_of(facts, others)],
+        "facts": [[fact.name, fact.value, fact.note] for fact in words.facts_of(facts, others, limits)],
         "faces": [_face(face) for face in video.faces],
         "tracks": [_track(track) for track in video.tracks],
         "spans": [_span(span) for span in video.spans],
@@ -145,7 +150,7 @@ def _track(track: Row) -> dict[str, Any]:
         "id": track["track_id"],
         "p": _rounded(track["p_fake"]),
         "verdict": track["verdict"],
-        "reason": track["uncertain_reason"],
+        "reason": words.reason(track["uncertain_reason"]),
     }
 
 

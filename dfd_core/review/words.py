@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dfd_core.answers.verdicts import REASONS
+from dfd_core.model.quality_limits import QualityLimits
+
 NO_PROOF = (
     "A score is a statistical judgement of this one detector. It proves neither that a video is altered nor that it is "
     "genuine."
@@ -41,14 +44,20 @@ def answer(facts: Mapping[str, Any]) -> str:
     return f"{said}: {p_fake:.3f}, on a scale from 0 (real) to 1 (fake)."
 
 
-def facts_of(facts: Mapping[str, Any], others: Mapping[str, str | None]) -> list[Fact]:
+def reason(name: str | None) -> str:
+    """Return the reason of an uncertain verdict in words; empty for None."""
+    return "" if name is None else REASONS.get(name, name.replace("_", " "))
+
+
+def facts_of(facts: Mapping[str, Any], others: Mapping[str, str | None], limits: QualityLimits) -> list[Fact]:
     """Return what is known of a video.
 
     Args:
         facts: Its row of `videos`.
         others: Values of the columns that the pages know nothing about, by name.
+        limits: The quality below which a verdict is uncertain.
     """
-    return [*_examined(facts), *_container(facts), *_quality(facts), *_plain(others)]
+    return [*_examined(facts), *_container(facts), *quality(facts, limits), *_plain(others)]
 
 
 def _examined(facts: Mapping[str, Any]) -> Iterator[Fact]:
@@ -72,20 +81,31 @@ def _container(facts: Mapping[str, Any]) -> Iterator[Fact]:
         yield Fact("Frame rate", f"{facts['fps']:.4g} a second")
 
 
-_QUALITY = {
-    "face_share": ("Frames with a face", "{:.0%}", "of the frames examined"),
-    "side_px": ("Side of the faces", "{:.0f} px", "smaller faces show the detector less"),
-    "sharpness": ("Sharpness", "{:.3g}", "lower is blurrier"),
-    "brightness": ("Brightness", "{:.3g}", "mean of the faces' pixels"),
-    "blockiness": ("Blockiness", "{:.3g}", "higher is more visibly compressed"),
-    "bits_per_pixel": ("Bits per pixel", "{:.3g}", "lower is more strongly compressed"),
-}
+_QUALITY = (
+    ("face_share", "Frames with a face", "{:.0%}", "of the frames examined", None, None),
+    ("side_px", "Side of the faces", "{:.0f} px", "median", "min_side_px", "smaller"),
+    ("sharpness", "Sharpness", "{:.3g}", "lower is blurrier", "min_sharpness", "blurrier"),
+    ("brightness", "Brightness", "{:.0f}", "of 255", None, None),
+    ("blockiness", "Blockiness", "{:.2f}", "1 shows no compression blocks", "max_blockiness", "blockier"),
+    ("bits_per_pixel", "Bits per pixel", "{:.3g}", "fewer is more compressed", "min_bits_per_pixel", "more compressed"),
+)  # fmt: skip
 
 
-def _quality(facts: Mapping[str, Any]) -> Iterator[Fact]:
-    for name, (title, form, note) in _QUALITY.items():
-        if facts[name] is not None:
-            yield Fact(title, form.format(facts[name]), note)
+def quality(facts: Mapping[str, Any], limits: QualityLimits) -> Iterator[Fact]:
+    """Yield the measures of quality, and what each does to the trust in the score by the card's limits."""
+    for name, title, form, meaning, limit_name, beyond in _QUALITY:
+        if facts[name] is None:
+            continue
+        limit = getattr(limits, limit_name) if limit_name else None
+        note = meaning
+        if limit is not None and limit_name is not None:
+            fails = facts[name] > limit if limit_name.startswith("max") else facts[name] < limit
+            note += (
+                f". {str(beyond).capitalize()} than the model card's limit of {limit:g}: the score carries no verdict"
+                if fails
+                else f". Within the model card's limit of {limit:g}"
+            )
+        yield Fact(title, form.format(facts[name]), note)
 
 
 def _plain(others: Mapping[str, str | None]) -> Iterator[Fact]:

@@ -31,8 +31,7 @@ const plural = (count, one, many) => `${count.toLocaleString("en")} ${count === 
 const words = (name) => name.replaceAll("_", " ");
 const trackName = (track) => (track === null ? "Faces" : `Track ${track}`);
 
-const high = summary.threshold_high ?? summary.threshold ?? 0.5;
-const low = summary.threshold_low ?? high;
+const high = summary.threshold_high, low = summary.threshold_low;
 const side = (p) => (p >= high ? "fake" : p < low ? "real" : "uncertain");
 
 function verdictChip(verdict, status) {

@@ -33,7 +33,7 @@ function lanesOf(record) {
 function laneChart(lane, record, end, seek) {
   const times = lane.faces.map((face) => face[0]);
   const gaps = times.slice(1).map((time, place) => time - times[place]).filter((gap) => gap > 0).sort((a, b) => a - b);
-  const width = Math.min(((gaps[Math.floor(gaps.length / 2)] || end / 100) / end) * 1000, 40);
+  const width = Math.min(((gaps[Math.floor(gaps.length / 2)] || end / 100) / end) * 1000, 90);
   const chart = svg("svg", { class: "lane", viewBox: "0 0 1000 100", preserveAspectRatio: "none", role: "img",
     "aria-label": `${trackName(lane.id)}: score over time` });
   const x = (time) => (time / end) * 1000;

@@ -90,7 +90,7 @@ function trackSection(view, track) {
   return el("section", { class: "track" },
     el("h3", {}, trackName(track.id), track.verdict ? verdictChip(track.verdict) : null, track.p === null ? null : el("span", { class: "p" }, score(track.p)),
       track.start_s === undefined ? null : el("small", {}, `${stretch(track.start_s, track.end_s)}, ${plural(track.num_faces, "face")}`,
-        track.reason ? `, ${words(track.reason)}` : "")),
+        track.reason ? `, ${track.reason}` : "")),
     spans.length ? el("p", { class: "spans" }, "Suspicious: ", spans.map(([number, [, start, end, p]]) =>
       el("button", { type: "button", class: "span-button", title: `key ${number + 1}`, onclick: () => playSpan(view, number) }, stretch(start, end), el("small", {}, score(p))))) : null,
     el("div", { class: "both" }, shots("most", "Most suspicious"), shots("least", "Least suspicious")));
@@ -137,7 +137,8 @@ async function showVideo(rank) {
       el("button", { type: "button", disabled: place < 0 || place >= shown.length - 1, onclick: () => step(1), title: "j" }, "Next")),
     el("h2", {}, pathName(video.id)),
     el("p", { class: "answer" }, verdictChip(video.verdict, video.status), el("span", {}, record.answer,
-      video.reason ? ` Uncertain because: ${words(video.reason)}.` : "", record.expected ? ` ${record.expected}` : "")),
+      record.reason ? ` Why not: ${record.reason}.` : "")),
+    record.expected ? el("p", { class: "soft expected" }, record.expected) : null,
     el("div", { class: "columns" },
       el("div", { class: "wide" }, playable, record.faces.length ? view.lanes : null),
       el("div", { class: "narrow" }, decisionBar(view, video), el("h3", {}, "Facts"), factsOf(record))),
