@@ -10,13 +10,16 @@ import click
 from dfd.cluster.runtime import LOG
 from dfd.commands.shape import command, print_result
 from dfd.exit_status import exit_with
+from dfd_core.answers.verdicts import REASONS
 from dfd_core.evaluation.definitions import DEFINITIONS
 from dfd_core.evaluation.evaluation import LEVELS, Evaluation, evaluate
-from dfd_core.evaluation.intervals import Bootstrap
+from dfd_core.evaluation.intervals import Bootstrap, Estimate
 from dfd_core.evaluation.metrics_json import METRICS_FILENAME
 from dfd_core.evaluation.report import REPORT_FILENAME, write_report
 from dfd_core.evaluation.thresholds import ThresholdRule
 from dfd_core.evaluation.truth import join_labels, read_scores
+from dfd_core.evaluation.verdict_counts import VERDICTS
+from dfd_core.sources.manifest import LABELS
 from dfd_core.sources.videos import read_videos
 from dfd_core.storage.text import as_text
 
@@ -76,10 +79,50 @@ def print_summary(evaluation: Evaluation, out: str) -> None:
             interval = "" if found.low is None else f"{found.low:.3f} to {found.high:.3f}"
             reason = found.notes[0].text if found.notes and found.low is None else ""
             click.echo(f"  {DEFINITIONS[name].title:<24} {value:>6}  {interval or reason}")
+    _print_parts(evaluation)
+    _print_verdicts(evaluation)
     coverage = evaluation.whole("video").coverage
     click.echo(f"\nundecided videos, in no figure: {coverage.num_undecided:,}")
     folder = as_text(out.rstrip("/"))
     click.echo(f"report: {folder}/{REPORT_FILENAME}  {folder}/{METRICS_FILENAME}")
+
+
+def _print_parts(evaluation: Evaluation) -> None:
+    """Print AUC and equal error rate of each dataset, method and compression, with intervals."""
+    parts = [part for part in evaluation.parts if part.by is not None]
+    if not parts:
+        return
+    width = max(len(f"{part.by} {part.value}") for part in parts)
+    click.echo(f"\n{'':{width + 6}}  {'real':>6} {'fake':>6}  AUC                    EER")
+    for part in parts:
+        measured = part.measured
+        auc, eer = (_with_interval(measured.figures[name]) for name in ("roc_auc", "eer"))
+        name = f"{part.by} {part.value}"
+        click.echo(
+            f"{name:<{width}} {part.level:<5}  {measured.num_real:>6,} {measured.num_fake:>6,}  {auc:<21}  {eer}"
+        )
+
+
+def _with_interval(found: Estimate) -> str:
+    if found.value is None:
+        return "-"
+    return f"{found.value:.3f}" + ("" if found.low is None else f" ({found.low:.3f} to {found.high:.3f})")
+
+
+def _print_verdicts(evaluation: Evaluation) -> None:
+    """Print how many reals and fakes got which verdict."""
+    if not evaluation.verdicts:
+        return
+    names = [f"{part.by} {part.value}" if part.by else "all videos" for part in evaluation.verdicts]
+    width = max(map(len, names))
+    click.echo(f"\n{'verdicts: real, uncertain, fake':<{width}}  {'reals':>20}  {'fakes':>20}")
+    for name, part in zip(names, evaluation.verdicts, strict=True):
+        cells = [" ".join(f"{part.counts[label][verdict]:>6,}" for verdict in VERDICTS) for label in LABELS]
+        click.echo(f"{name:<{width}}  {cells[0]:>20}  {cells[1]:>20}")
+    if reasons := evaluation.verdicts[0].reasons:
+        click.echo(
+            "uncertain: " + ", ".join(f"{count:,} {REASONS[reason]}" for reason, count in reasons.items())
+        )
 
 
 @command(EXAMPLES)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -88,12 +89,19 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 def _differing_verdicts(scores: Scores, threshold: Threshold) -> int:
-    if threshold.source != "run" or "verdict" not in scores.videos.column_names:
+    """Return how many verdicts one threshold does not explain; a run with two of them is not asked."""
+    if threshold.source != "run" or "verdict" not in scores.videos.column_names or _has_two(scores.run):
         return 0
     decided = scores.videos.filter(pc.is_valid(scores.videos.column("p_fake")))
     ours = called_fake(decided.column("p_fake").to_numpy(), threshold.value)
     theirs = np.array([verdict == "fake" for verdict in decided.column("verdict").to_pylist()], np.bool_)
     return int((ours != theirs).sum())
+
+
+def _has_two(run: Mapping[str, Any]) -> bool:
+    """Return whether the verdicts of a run follow two thresholds, by its own rule or by its card's."""
+    rule = run.get("verdict_rule") or run["model"].get("card") or {}
+    return rule.get("threshold_low") is not None and rule["threshold_low"] != rule["threshold_high"]
 
 
 def _some(ids: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from dfd_core.evaluation.scored import Scored
 from dfd_core.evaluation.threshold_choice import Threshold, threshold_of
 from dfd_core.evaluation.thresholds import ThresholdRule
 from dfd_core.evaluation.truth import Scores, Truth
+from dfd_core.evaluation.verdict_counts import RiskCoverage, VerdictCounts, risk_coverage, verdict_counts
 
 LEVELS = ("video", "face")
 
@@ -57,6 +58,8 @@ class Evaluation:
         bootstrap: How the intervals were made.
         run: `run.json` of the scoring run.
         warnings: What the reader must know before believing a number.
+        verdicts: The run's own verdicts: of all videos, then part by part; empty if it gave none.
+        risk: Of the videos, at the threshold.
     """
 
     parts: tuple[Part, ...]
@@ -66,6 +69,8 @@ class Evaluation:
     bootstrap: Bootstrap
     run: dict[str, Any]
     warnings: tuple[Note, ...]
+    verdicts: tuple[VerdictCounts, ...]
+    risk: RiskCoverage
 
     def whole(self, level: str) -> Part:
         """Return the part that holds every item of `level`."""
@@ -109,4 +114,14 @@ def evaluate(scores: Scores, truth: Truth, *, rule: ThresholdRule | None, bootst
             measured = measure(items[level], threshold=threshold.value, bootstrap=bootstrap)
             parts.append(Part(level, by, value, contents, measured, coverage))
     warnings = (*run_warnings(scores, threshold), *label_warnings(truth, wholes["video"].num_groups))
-    return Evaluation(tuple(parts), wholes, truth, threshold, bootstrap, scores.run, warnings)
+    return Evaluation(
+        tuple(parts),
+        wholes,
+        truth,
+        threshold,
+        bootstrap,
+        scores.run,
+        warnings,
+        verdict_counts(videos),
+        risk_coverage(wholes["video"], threshold.value),
+    )

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dfd_core.evaluation.evaluation import Evaluation, Part
+from dfd_core.evaluation.verdict_counts import COVERAGES
 
 SCHEMA_VERSION = 1
 METRICS_FILENAME = "metrics.json"
@@ -34,6 +35,10 @@ def metrics_json(evaluation: Evaluation, sources: dict[str, str | None]) -> str:
         },
         "warnings": [asdict(note) for note in evaluation.warnings],
         "parts": [_part_values(part) for part in evaluation.parts],
+        "verdicts": [asdict(counts) for counts in evaluation.verdicts],
+        "risk_coverage": [
+            {"coverage": coverage, "risk": evaluation.risk.risk_at(coverage)} for coverage in COVERAGES
+        ],
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
     }
     return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

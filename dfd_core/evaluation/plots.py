@@ -23,6 +23,7 @@ from sklearn import metrics as sk
 
 from dfd_core.evaluation.metrics import NUM_CALIBRATION_BINS, calibration_bins
 from dfd_core.evaluation.scored import Confusion, Floats, Scored, called_fake
+from dfd_core.evaluation.verdict_counts import RiskCoverage
 
 INK, REAL, FAKE = "#1d2430", "#1f63c0", "#b9480e"
 _CSS = {INK: "currentColor", REAL: "var(--real)", FAKE: "var(--fake)"}
@@ -118,6 +119,20 @@ def histogram(scored: Scored, *, threshold: float) -> Figure:
         axes.legend(
             loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, handlelength=1.2, columnspacing=1.2
         )
+    return figure
+
+
+def risk_coverage(curve: RiskCoverage) -> Figure:
+    """Return the share of wrong verdicts against the share of videos that are judged, the surest first."""
+    with styled_axes(
+        "Coverage: share of videos judged, the surest first", "Risk: wrong verdicts among them"
+    ) as (
+        figure,
+        axes,
+    ):
+        axes.plot(*_thinned(curve.coverage, curve.risk), color=FAKE)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(bottom=0)
     return figure
 
 

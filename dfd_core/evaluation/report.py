@@ -11,6 +11,7 @@ import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from dfd_core.answers.verdicts import REASONS
 from dfd_core.errors import OutputError
 from dfd_core.evaluation import plots
 from dfd_core.evaluation.coverage import Coverage
@@ -19,6 +20,7 @@ from dfd_core.evaluation.evaluation import LEVELS, Evaluation, Part
 from dfd_core.evaluation.intervals import Estimate
 from dfd_core.evaluation.metrics_json import METRICS_FILENAME, metrics_json
 from dfd_core.evaluation.truth import BY
+from dfd_core.evaluation.verdict_counts import COVERAGES, VERDICTS, VerdictCounts
 from dfd_core.model.source import DEFAULT_MODEL
 from dfd_core.sources.manifest import LABELS
 from dfd_core.storage.address import Address
@@ -39,7 +41,7 @@ _BY_TEXTS = {
     "dataset": "Reals and fakes of each dataset.",
     "compression": "Reals and fakes of each compression.",
 }
-_VERDICTS = ("Fakes called fake", "Reals called fake")
+_CALLED = ("Fakes called fake", "Reals called fake")
 
 
 def write_report(evaluation: Evaluation, folder: str, *, scores: str, labels: str | None) -> None:
@@ -111,6 +113,12 @@ def report_html(evaluation: Evaluation, sources: dict[str, str | None]) -> str:
         facts=list(_facts(evaluation, sources)),
         coverage=_share(video.coverage.share),
         outcomes=list(_outcomes(video.coverage)),
+        verdicts=[_verdict_row(counts) for counts in evaluation.verdicts],
+        reasons=[
+            (REASONS[reason], f"{count:,}")
+            for counts in evaluation.verdicts[:1]
+            for reason, count in counts.reasons.items()
+        ],
         levels=[_level(evaluation, level) for level in LEVELS],
         confidence=confidence,
         definitions=DEFINITIONS.values(),
@@ -159,6 +167,16 @@ def _facts(evaluation: Evaluation, sources: dict[str, str | None]) -> Iterator[t
         yield "Model sha256", str(run["model"]["sha256"])
 
 
+def _verdict_row(counts: VerdictCounts) -> dict[str, Any]:
+    cells = []
+    for label in LABELS:
+        for verdict in VERDICTS:
+            share = counts.share(label, verdict)
+            cells.append((f"{counts.counts[label][verdict]:,}", "" if share is None else _share(share)))
+    title = "all videos" if counts.value is None else counts.value
+    return {"title": title, "by": counts.by or "", "cells": cells}
+
+
 def _outcomes(coverage: Coverage) -> Iterator[tuple[str, list[str]]]:
     rows = {"decided": coverage.decided}
     rows |= {f"undecided: {status}": by_label for status, by_label in coverage.undecided.items()}
@@ -204,7 +222,7 @@ def _by_table(by: str, level: str, parts: Sequence[Part]) -> dict[str, Any]:
     return {
         "title": f"{_TITLES[level]} by {by}",
         "text": _BY_TEXTS[by],
-        "columns": [by, *(definition.title for definition in DEFINITIONS.values()), *_VERDICTS],
+        "columns": [by, *(definition.title for definition in DEFINITIONS.values()), *_CALLED],
         "rows": rows,
         "notes": notes.texts,
         "anchor": notes.anchor,
@@ -231,6 +249,12 @@ def _plots(evaluation: Evaluation, level: str) -> Iterator[_Plot]:
         share = _share(scored.num_fake / scored.num_items)
         caption = f"Average precision {precision}; the share of fakes, which chance gives, is {share}."
         yield _plot(level, "Precision and recall", caption, plots.precision_recall(scored))
+    if level == "video" and any(counts.reasons for counts in evaluation.verdicts[:1]):
+        told = ", ".join(
+            f"{_share(share)} of them: {_number(evaluation.risk.risk_at(share))}" for share in COVERAGES
+        )
+        caption = f"If only the surest videos are judged at the threshold, the share of wrong verdicts is, with {told}."
+        yield _plot(level, "Risk and coverage", caption, plots.risk_coverage(evaluation.risk))
     if scored.num_items:
         caption = f"Calibration error {ece}. Below the diagonal, p_fake is too high."
         yield _plot(level, "Calibration", caption, plots.calibration(scored))

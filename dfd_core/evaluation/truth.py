@@ -32,7 +32,8 @@ class Scores:
     """The parts of an output folder that an evaluation reads.
 
     Attributes:
-        videos: `video_id status p_fake verdict`, and as text what there is of `label group method dataset compression`.
+        videos: `video_id status p_fake verdict`, and as text what there is of `uncertain_reason label group method dataset
+            compression`.
         faces: `video_id p_fake`.
         run: `run.json`.
     """
@@ -59,7 +60,8 @@ class Truth:
     """The scored videos that have a label, and the contradictions.
 
     Attributes:
-        videos: One row per video with a label: `video_id status p_fake is_fake group` and what there is of `BY`;
+        videos: One row per video with a label: `video_id status p_fake is_fake group`, and what there is of `verdict`,
+            `uncertain_reason` and `BY`;
             `p_fake` is nan for a video that is not decided, `group` a number, an empty value of `BY` is None.
         num_unlabelled: Rows of `videos/` without a label, which are left out.
         without_scores: `video_id` of labels that no row of `videos/` has.
@@ -87,7 +89,9 @@ def read_scores(folder: str) -> Scores:
         raise OutputError(f"{folder} holds no run.json: it is not the output of jobs/score.py")
     if not isinstance(record.values.get("model"), dict):
         raise OutputError(f"{out.run_json} names no model")
-    videos = read_columns(out.videos, ("video_id", "status", "p_fake"), ("verdict", *_TRUTH))
+    videos = read_columns(
+        out.videos, ("video_id", "status", "p_fake"), ("verdict", "uncertain_reason", *_TRUTH)
+    )
     faces = read_columns(out.faces, ("video_id", "p_fake"), ())
     ids = videos.column("video_id")
     if len(pc.unique(ids)) != videos.num_rows:

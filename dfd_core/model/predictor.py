@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import os
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ from dfd_core.errors import ModelError
 from dfd_core.model.build import load_model
 from dfd_core.model.calibration import Calibration
 from dfd_core.model.card import ModelCard
+from dfd_core.model.device import cpu_has_bfloat16, prepare_tensorflow
 from dfd_core.model.graph import GRAPH_VERSION, Run, compiled, finished_graph
 from dfd_core.model.graph_cache import KeptGraph
 from dfd_core.model.limits import limited_memory
@@ -101,7 +101,7 @@ def load_predictor(
         )
     if batch_size < 1:
         raise ValueError(f"Expected a batch_size of at least 1. Received: {batch_size}")
-    device = _prepare_device(num_threads)
+    device = prepare_tensorflow(num_threads)
     chosen = _auto_precision(device) if precision == "auto" else precision
     kept = None if cache_dir is None else KeptGraph(cache_dir, _cache_key(source, chosen))
     with contextlib.nullcontext() if kept is None else kept.locked():
@@ -177,26 +177,10 @@ def _probabilities(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.stack([first] if logits.shape[1] == 1 else [first, 1 - first], axis=1)
 
 
-def _prepare_device(num_threads: int | None) -> str:
-    """Set what must be set before TensorFlow's first use in the process, and return `cpu` or `gpu`."""
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        with contextlib.suppress(RuntimeError):  # in use already, by whoever chose otherwise
-            tf.config.experimental.set_memory_growth(gpu, True)
-    if num_threads is not None and tf.config.threading.get_intra_op_parallelism_threads() != num_threads:
-        tf.config.threading.set_intra_op_parallelism_threads(num_threads)
-        tf.config.threading.set_inter_op_parallelism_threads(num_threads)
-    return "gpu" if gpus else "cpu"
-
-
 def _auto_precision(device: str) -> str:
     if device == "gpu":
         return "float16"
-    try:
-        cpu_info = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return "float32"
-    return "bfloat16" if "avx512_bf16" in cpu_info or "amx_bf16" in cpu_info else "float32"
+    return "bfloat16" if cpu_has_bfloat16() else "float32"
 
 
 def _cache_key(source: ModelSource, precision: str) -> str:

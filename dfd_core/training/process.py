@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,6 +10,7 @@ from tensorflow.compiler.xla.tsl.protobuf.coordination_config_pb2 import Coordin
 from tensorflow.python.eager import context
 
 from dfd_core.errors import RequestError
+from dfd_core.model.device import cpu_has_bfloat16, prepare_tensorflow
 
 _MOST_SILENT_MS = 60_000
 
@@ -28,13 +27,7 @@ def prepare_process(*, num_threads: int | None) -> str:
 
             torch.set_num_threads(num_threads)
         return "gpu" if _gpu_capability() else "cpu"
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    if num_threads is not None:
-        tf.config.threading.set_intra_op_parallelism_threads(num_threads)
-        tf.config.threading.set_inter_op_parallelism_threads(max(2, num_threads))
-    return "gpu" if gpus else "cpu"
+    return prepare_tensorflow(num_threads, fewest_inter_op=2)
 
 
 def strategy_for(num_workers: int) -> Any:
@@ -78,11 +71,7 @@ def training_precision(precision: str) -> str:
     capability = _gpu_capability()
     if capability is not None:
         return "bfloat16" if capability >= (8, 0) else "float32"
-    with contextlib.suppress(OSError):
-        flags = Path("/proc/cpuinfo").read_text()
-        if "avx512_bf16" in flags or "amx_bf16" in flags:
-            return "bfloat16"
-    return "float32"
+    return "bfloat16" if cpu_has_bfloat16() else "float32"
 
 
 def _gpu_capability() -> tuple[int, ...] | None:
