@@ -10,29 +10,22 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import duckdb
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from dfd_core.answers.face_pass import SCORES, Answers, read_faces, whole_videos
+from dfd_core.answers.log_views import connect, one_row, read_own_columns
 from dfd_core.answers.pictures import write_pictures
-from dfd_core.answers.spans import spans_of
-from dfd_core.answers.tracks import tracks_of, with_tracks, worst_scores
 from dfd_core.answers.verdicts import VerdictRule, with_verdicts
 from dfd_core.config import Aggregation
-from dfd_core.errors import OutputError
 from dfd_core.run.counts import Counts
-from dfd_core.run.database import database
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.schemas import (
     FACE_VIDEOS,
     FACES,
-    MANIFEST,
-    SEGMENT,
     SEGMENT_RESULT,
     SPANS,
     TRACKS,
@@ -40,25 +33,10 @@ from dfd_core.schemas import (
     check,
 )
 from dfd_core.step_clock import STEPS
-from dfd_core.storage.tables import dataset, dataset_of_file, read_schema, read_table, replace_table
+from dfd_core.storage.tables import dataset, replace_table
 
 STATUSES = ("scored", "no_face", "partial", "failed")
 _BATCH_ROWS = 50_000
-_SLICE_ROWS = 100_000
-_MEASURES = ["side_px", "sharpness", "brightness", "blockiness"]
-_FRAME = ["video_id", "frame_index", "p_fake", *_MEASURES]
-_UNTRACKED = pa.schema(
-    [
-        *(field for field in FACES if field.name != "track_id"),
-        pa.field("appearance", pa.binary()),
-    ]
-)
-_SCORES = pa.schema(
-    [
-        *(VIDEOS.field(name) for name in ("video_id", "p_fake", *_MEASURES)),
-        pa.field("num_scored_frames", pa.int64()),
-    ]
-)
 
 
 def finish(
@@ -87,12 +65,12 @@ def finish(
     with connect(out, SEGMENT_RESULT) as db, tempfile.TemporaryDirectory(prefix="dfd-scores-") as folder:
         aside = {name: os.path.join(folder, f"{name}.parquet") for name in ("scores", "tracks", "spans")}
         with (
-            pq.ParquetWriter(aside["scores"], _SCORES) as scores,
+            pq.ParquetWriter(aside["scores"], SCORES) as scores,
             pq.ParquetWriter(aside["tracks"], TRACKS) as tracks,
             pq.ParquetWriter(aside["spans"], SPANS) as spans,
         ):
-            answers = _Answers(db.cursor(), aggregation, rule, scores=scores, tracks=tracks, spans=spans)
-            replace_table(out.faces, answers.passed_on(_whole_videos(_faces(db))), FACES)
+            answers = Answers(db.cursor(), aggregation, rule, scores=scores, tracks=tracks, spans=spans)
+            replace_table(out.faces, answers.passed_on(whole_videos(read_faces(db))), FACES)
         replace_table(out.tracks, _batches(aside["tracks"]), TRACKS)
         replace_table(out.spans, _batches(aside["spans"]), SPANS)
         write_pictures(db, out.pictures, faces=out.faces, tracks=out.tracks, keep=keep_faces)
@@ -107,173 +85,6 @@ def _batches(path: str) -> Iterator[pa.Table]:
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(_BATCH_ROWS):
             yield pa.Table.from_batches([batch])
-
-
-@contextmanager
-def connect(out: OutputFolder, results_schema: pa.Schema) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Give a database with the views `manifest`, `plans`, `listed` and `results`, the last two by segment.
-
-    Args:
-        out: The output folder.
-        results_schema: What is read of the segment log.
-
-    Raises:
-        OutputError: The log is incomplete.
-    """
-    with database() as db:
-        db.register("manifest", dataset_of_file(out.manifest, MANIFEST))
-        db.register("listed", dataset(out.segment_list, SEGMENT))
-        out.plan_log.register(db, "plans")
-        out.segment_log.register(db, "results", results_schema)
-        _refuse_incomplete(db)
-        yield db
-
-
-def own_columns(manifest: pa.Schema) -> list[pa.Field]:
-    """Return the fields of a manifest that are the user's own."""
-    return [field for field in manifest if field.name not in MANIFEST.names]
-
-
-def read_own_columns(out: OutputFolder) -> pa.Table:
-    """Return the user's own columns of the manifest that the run reads, a row a video; no rows if there are none."""
-    return read_table(out.manifest, [field.name for field in own_columns(read_schema(out.manifest))])
-
-
-def _refuse_incomplete(db: duckdb.DuckDBPyConnection) -> None:
-    unplanned, missing = _one(
-        db,
-        """
-        SELECT (SELECT count(*) FROM manifest ANTI JOIN plans USING (plan_key)),
-               (SELECT coalesce(sum(len(segments)), 0) FROM manifest JOIN plans USING (plan_key))
-               - (SELECT count(*) FROM listed SEMI JOIN results USING (segment_id) SEMI JOIN manifest USING (plan_key))
-        """,
-    )
-    if unplanned or missing:
-        raise OutputError(
-            f"The run is not complete: {unplanned} videos are not planned and {missing} segments are not done. "
-            "The command that filled the folder completes it."
-        )
-
-
-def _one(db: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
-    return tuple(db.sql(query).fetchall()[0])
-
-
-def _faces(db: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
-    """Yield the faces (`_UNTRACKED`) by video, frame and face; shots are numbered within the video."""
-    names = ", ".join(
-        "face.shot + coalesce(shots_before, 0) AS shot" if name == "shot" else f"face.{name}"
-        for name in _UNTRACKED.names
-        if name != "video_id"
-    )
-    reader = db.sql(
-        f"""
-        WITH several AS (
-            SELECT segment_id, sum(coalesce(num_shots, 1) - 1) OVER (
-                PARTITION BY plan_key ORDER BY segment_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-            )::INTEGER AS shots_before
-            FROM results SEMI JOIN listed USING (segment_id)
-            WHERE plan_key IN (SELECT plan_key FROM plans WHERE len(segments) > 1))
-        SELECT video_id, {names}
-        FROM (SELECT manifest_row, video_id, shots_before, unnest(faces) AS face
-              FROM results SEMI JOIN listed USING (segment_id) JOIN manifest USING (plan_key)
-                   LEFT JOIN several USING (segment_id))
-        ORDER BY manifest_row, face.frame_index, face.face_index
-        """
-    ).to_arrow_reader(_BATCH_ROWS)
-    for batch in reader:
-        yield check(pa.Table.from_batches([batch]).cast(_UNTRACKED), _UNTRACKED)
-
-
-def _whole_videos(faces: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Yield `faces` again in tables of whole videos, each of about `_SLICE_ROWS` rows: what is held is bounded by that or by one video."""
-    held = _UNTRACKED.empty_table()
-    for table in faces:
-        held = pa.concat_tables([held, table])
-        if held.num_rows >= _SLICE_ROWS:
-            begun = pc.index(held.column("video_id"), held.column("video_id")[-1]).as_py()
-            if begun:
-                yield held.slice(0, begun)
-                held = held.slice(begun)
-    if held.num_rows:
-        yield held
-
-
-_OF_FRAMES = {
-    "mean": "list_avg(p)",
-    "worst-track": "list_avg(p)",  # of a video with one track
-    "median": "list_median(p)",
-    "max": "list_max(p)",
-    "topk": "list_avg(list_slice(list_reverse_sort(p), 1, {k}))",
-}
-
-
-class _Answers:
-    """What is written beside the faces while they pass: the score of each video, its tracks and their spans."""
-
-    def __init__(
-        self,
-        db: duckdb.DuckDBPyConnection,
-        aggregation: Aggregation,
-        rule: VerdictRule,
-        *,
-        scores: pq.ParquetWriter,
-        tracks: pq.ParquetWriter,
-        spans: pq.ParquetWriter,
-    ) -> None:
-        self._db = db
-        self._aggregation = aggregation
-        self._rule = rule
-        self._scores, self._tracks, self._spans = scores, tracks, spans
-
-    def passed_on(self, videos: Iterator[pa.Table]) -> Iterator[pa.Table]:
-        """Yield the faces (FACES) of whole videos (`_UNTRACKED`), with their tracks."""
-        for untracked in videos:
-            faces = with_tracks(untracked)
-            tracks = with_verdicts(_with_measures(tracks_of(faces), faces), self._rule)
-            self._tracks.write_table(tracks.select(TRACKS.names).cast(TRACKS))
-            self._spans.write_table(
-                spans_of(
-                    faces, threshold_low=self._rule.threshold_low, threshold_high=self._rule.threshold_high
-                )
-            )
-            self._scores.write_table(_scores(self._db, faces.select(_FRAME), tracks, self._aggregation))
-            yield faces
-
-
-def _with_measures(tracks: pa.Table, faces: pa.Table) -> pa.Table:
-    """Return `tracks` with the medians of their faces' quality, for their verdicts."""
-    keys = ["video_id", "track_id"]
-    medians = faces.select([*keys, *_MEASURES]).to_pandas().groupby(keys, sort=False)[_MEASURES].median()
-    wanted = pd.MultiIndex.from_frame(tracks.select(keys).to_pandas())
-    found = medians.reindex(wanted)
-    for name in _MEASURES:
-        tracks = tracks.append_column(name, pa.array(found[name].to_numpy(), pa.float32(), from_pandas=True))
-    return tracks.append_column("num_scored_frames", tracks.column("num_frames"))
-
-
-def _scores(
-    db: duckdb.DuckDBPyConnection, frames: pa.Table, tracks: pa.Table, aggregation: Aggregation
-) -> pa.Table:
-    """Return a row of `_SCORES` for each video of `frames`, whose tracks are `tracks`."""
-    of_frames = _OF_FRAMES[aggregation.kind].format(k=aggregation.k)
-    medians = ", ".join(f"median({name})::FLOAT AS {name}" for name in _MEASURES)
-    db.register("frames", frames)
-    db.register("worst", worst_scores(tracks if aggregation.kind == "worst-track" else tracks.slice(0, 0)))
-    # The frames are listed in their order before they are averaged: a sum in any order is not the same number twice.
-    scores = db.sql(
-        f"""
-        WITH scores AS (
-            SELECT video_id, list(p ORDER BY frame_index) AS p FROM (
-                SELECT video_id, frame_index, max(p_fake)::DOUBLE AS p FROM frames GROUP BY ALL)
-            GROUP BY video_id),
-        measures AS (SELECT video_id, {medians} FROM frames GROUP BY video_id)
-        SELECT video_id, coalesce(worst.p_fake, {of_frames}::FLOAT) AS p_fake, {", ".join(_MEASURES)},
-               len(p) AS num_scored_frames
-        FROM scores JOIN measures USING (video_id) LEFT JOIN worst USING (video_id)
-        """
-    )
-    return scores.to_arrow_table().cast(_SCORES)
 
 
 def _videos(
@@ -357,7 +168,7 @@ def counts(db: duckdb.DuckDBPyConnection, out: OutputFolder, statuses: Sequence[
     kinds = db.sql(
         "SELECT error_kind, count(*) FROM videos WHERE error_kind IS NOT NULL GROUP BY ALL ORDER BY ALL"
     ).fetchall()
-    frames, faces, footage_s = _one(
+    frames, faces, footage_s = one_row(
         db,
         """SELECT coalesce(sum(num_frames), 0), coalesce(sum(num_faces), 0),
                   coalesce(sum(duration_s) FILTER (status <> 'failed'), 0) FROM videos""",

@@ -13,7 +13,7 @@ import pyarrow as pa
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from dfd_core.answers.aggregate import connect
+from dfd_core.answers.log_views import connect
 from dfd_core.errors import OutputError
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.schemas import DUPLICATES, SEGMENT_RESULT, VIDEOS

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dfd_core.answers.aggregate import connect, counts, finish_videos, own_columns, videos_query
+from dfd_core.answers.aggregate import counts, finish_videos, videos_query
+from dfd_core.answers.log_views import connect, own_columns
 from dfd_core.errors import ManifestError
 from dfd_core.run.counts import Counts
 from dfd_core.run.output_folder import OutputFolder

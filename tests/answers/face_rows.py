@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dfd_core.answers.aggregate import _UNTRACKED
+from dfd_core.answers.face_pass import UNTRACKED
 
 _PEOPLE = np.random.default_rng(5).integers(0, 120, (8, 64))
 
@@ -41,5 +41,5 @@ def face(frame: int, person: int | None = 0, *, x: int = 100, **given: Any) -> d
 def untracked(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Return a table of faces by video, frame and face; a column that a row does not name is null."""
     rows = sorted(rows, key=lambda row: (row["video_id"], row["frame_index"], row["face_index"]))
-    empty = dict.fromkeys(_UNTRACKED.names)
-    return pa.Table.from_pylist([empty | dict(row) for row in rows], _UNTRACKED)
+    empty = dict.fromkeys(UNTRACKED.names)
+    return pa.Table.from_pylist([empty | dict(row) for row in rows], UNTRACKED)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dfd_core.answers import aggregate
+from dfd_core.answers import face_pass
 from dfd_core.answers.aggregate import finish
 from dfd_core.config import Aggregation
 from dfd_core.errors import OutputError
@@ -128,8 +128,8 @@ REFERENCE = {
 def test_a_video_is_the_aggregate_of_its_frames_and_a_frame_its_highest_face(
     tmp_path, aggregation, slice_rows, monkeypatch
 ):
-    monkeypatch.setattr(aggregate, "_SLICE_ROWS", slice_rows)
-    monkeypatch.setattr(aggregate, "_BATCH_ROWS", 20)
+    monkeypatch.setattr(face_pass, "_SLICE_ROWS", slice_rows)
+    monkeypatch.setattr(face_pass, "_BATCH_ROWS", 20)
     random = np.random.default_rng(3)
     scores = {
         key: {
@@ -366,8 +366,8 @@ def test_shots_are_counted_through_the_segments_of_a_video_and_end_its_tracks(tm
 
 @pytest.mark.parametrize("slice_rows", [1, 7, 10_000])
 def test_tracks_are_the_same_however_the_faces_are_sliced(tmp_path, slice_rows, monkeypatch):
-    monkeypatch.setattr(aggregate, "_SLICE_ROWS", slice_rows)
-    monkeypatch.setattr(aggregate, "_BATCH_ROWS", 3)
+    monkeypatch.setattr(face_pass, "_SLICE_ROWS", slice_rows)
+    monkeypatch.setattr(face_pass, "_BATCH_ROWS", 3)
     results = [result_row(key, 0, {}) | {"faces": two_people(range(4), [0.9] * 4)} for key in "abc"]
     out = make(tmp_path, [plan_row(key, 1) for key in "abc"], results)
     finished(out)
