@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from dfd.archive import run as archive_run
+from dfd.archive import scoring
 from dfd.cluster import runtime
 from dfd.commands import score
 
@@ -90,7 +91,7 @@ class Score:
 def main(manifest: str, out: str, facts: str) -> None:
     """Run the job and write what it took to `facts`, JSON."""
     found: dict[str, Any] = {"object_store_mb": 0.0}
-    score.finish = _timed(score.finish, found, "finish_s")  # type: ignore[assignment]
+    scoring.finish = _timed(scoring.finish, found, "finish_s")  # type: ignore[assignment]
     archive_run.Attempt.plan = _timed(archive_run.Attempt.plan, found, "plan_s")  # type: ignore[method-assign]
     run_segments = _timed(archive_run.Attempt.run_segments, found, "segments_s")
     archive_run.Attempt.run_segments = run_segments  # type: ignore[method-assign]
