@@ -12,7 +12,10 @@ from dfd_core.errors import RequestError
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 IMAGE_FORMATS = ("png", "jpeg")
+SANDBOXES = ("auto", "require", "off")
 _DETECTOR_WINDOW_PX = 80
+_LEAST_CPU_S = 60.0
+_FREE_BYTES = 500_000
 
 SAMPLINGS = "stride, interval:S, uniform:N or keyframes"
 """The forms that `Sampling.parse` takes, for messages."""
@@ -116,6 +119,10 @@ class Limits:
         timeout_factor: Wall-clock seconds that a segment may take for each second of its duration.
         timeout_floor_s: Wall-clock seconds that any segment may take.
         memory_mb: Resident memory of the process that decodes, MB (10^6 bytes).
+        max_cpu_s: CPU seconds of a video; a segment has its share of them.
+        max_pixels_per_byte: Pixels of all frames looked at, for each byte of the file and of half a million more.
+        sandbox: How the process that decodes is confined: `auto` as far as the system can, `require` fully or not at all,
+            `off` not.
     """
 
     max_pixels: int | None = 8192 * 8192
@@ -123,12 +130,36 @@ class Limits:
     timeout_factor: float = 10.0
     timeout_floor_s: float = 300.0
     memory_mb: int | None = 4000
+    max_cpu_s: float | None = 8 * 3600.0
+    max_pixels_per_byte: float | None = 20_000.0
+    sandbox: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("max_pixels", "max_duration_s", "timeout_factor", "timeout_floor_s", "memory_mb"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise RequestError(f"Expected {name} > 0. Received: {value}")
+        if self.sandbox not in SANDBOXES:
+            raise RequestError(f"Expected a sandbox of {', '.join(SANDBOXES)}. Received: {self.sandbox}")
+        for limit in fields(self):
+            value = getattr(self, limit.name)
+            if limit.name != "sandbox" and value is not None and not value > 0:
+                raise RequestError(f"Expected {limit.name} > 0. Received: {value}")
+
+    def cpu_s(self, share: float) -> float | None:
+        """Return the CPU seconds of a segment that is `share`, 0 to 1, of its video: a minute or more if the video has one.
+
+        >>> Limits(max_cpu_s=6000.0).cpu_s(0.1), Limits(max_cpu_s=6000.0).cpu_s(0.001)
+        (600.0, 60.0)
+        """
+        if self.max_cpu_s is None:
+            return None
+        return max(self.max_cpu_s * min(share, 1.0), min(self.max_cpu_s, _LEAST_CPU_S))
+
+    def pixels(self, num_bytes: int) -> float:
+        """Return the most pixels that may be looked at in a file of `num_bytes`.
+
+        Few bytes can ask for any number of frames: one sample of an MP4 may be shown again and again.
+        """
+        if self.max_pixels_per_byte is None:
+            return math.inf
+        return self.max_pixels_per_byte * (num_bytes + _FREE_BYTES)
 
     def timeout_s(self, duration_s: float | None) -> float:
         """Return the wall-clock seconds that a segment of `duration_s` seconds may take.

@@ -4,7 +4,8 @@ DfdError
 ├── RequestError               the request is unusable: exit status 2, nothing was written
 │   ├── ManifestError            the list of videos breaks the rules
 │   ├── ModelError               the model cannot be used
-│   └── OutputError              the output folder cannot be used
+│   ├── OutputError              the output folder cannot be used
+│   └── SandboxError             the process that decodes cannot be confined as was asked for
 └── VideoError                 one video's fault: becomes a row, never an exit. Each has a `kind`
     ├── VideoMissingError        missing            nothing is at the address
     ├── VideoForbiddenError      forbidden          it exists and may not be read
@@ -19,6 +20,7 @@ DfdError
     ├── VideoDamagedError        damaged            some frames do not decode
     ├── VideoTooLargeError       too_large          more pixels a frame than the limit
     ├── VideoTooLongError        too_long           longer than the limit
+    ├── VideoTooExpensiveError   too_expensive      more work than the limit, or than its size accounts for
     ├── VideoTimeoutError        timeout            a segment took longer than its limit
     ├── VideoOutOfMemoryError    out_of_memory      a segment took more memory than its limit
     ├── VideoCrashedError        crashed            the decoding process died
@@ -51,6 +53,10 @@ class ModelError(RequestError):
 
 class OutputError(RequestError):
     """The output folder cannot be written, or belongs to another configuration."""
+
+
+class SandboxError(RequestError):
+    """The process that decodes cannot be confined as was asked for."""
 
 
 class VideoError(DfdError):
@@ -135,6 +141,12 @@ class VideoTooLongError(VideoError):
     """The video is longer than the limit."""
 
     kind = "too_long"
+
+
+class VideoTooExpensiveError(VideoError):
+    """The video asks for more work than its limit, or than its size accounts for."""
+
+    kind = "too_expensive"
 
 
 class VideoTimeoutError(VideoError):

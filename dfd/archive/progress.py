@@ -40,6 +40,8 @@ class Progress:
         """When the first model was loaded and the first result was there, seconds on this machine's clock."""
         self.profile: tuple[str | None] | None = None
         """How the recording of a worker ended: (None,) if it is kept, else (why not,); None without one."""
+        self.sandbox: dict[str, Any] | None = None
+        """How the least confined decoding process is confined; None if nothing was decoded."""
         self._work = work
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -74,8 +76,16 @@ class Progress:
         self.extract_s = state["extract_s"]
         self.first_at = state["first_at"]
         self.profile = state["profile"]
+        self._take_sandbox(state["sandbox"])
         self.busy_share = state["busy_s"] / state["actor_s"] if state["actor_s"] else None
         return state
+
+    def _take_sandbox(self, found: dict[str, Any] | None) -> None:
+        """Keep what is known of the confinement, and warn once if it is not full."""
+        if found and found != self.sandbox:
+            self.sandbox = found
+            if found["level"] != "full":
+                LOG.warning("Decoding processes are not fully confined, level %s", found["level"])
 
     def _line(self, state: dict[str, Any]) -> str:
         work, done = self._work, state["segments"]

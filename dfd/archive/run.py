@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from dfd.archive.folder import is_taken_over, take_folder
 from dfd.cluster.lazy import LazyCluster
 from dfd.cluster.runtime import LOG, is_local, since_start_s
 from dfd.exit_status import is_interrupt
-from dfd_core.config import ExtractConfig
+from dfd_core.config import ExtractConfig, Limits
 from dfd_core.errors import OutputError
 from dfd_core.run import worklist
 from dfd_core.run.compaction import compact
@@ -25,6 +25,7 @@ from dfd_core.run.output_folder import OutputFolder
 from dfd_core.run.repair import repair_folder
 from dfd_core.run.run_record import RunRecord
 from dfd_core.sources.source import Source, commit_plans
+from dfd_core.stages.sandbox import Sandbox
 from dfd_core.storage.files import exists
 from dfd_core.storage.tables import write_table
 from dfd_core.storage.text import one_line
@@ -35,6 +36,7 @@ class ArchiveRequest(Protocol):
 
     Attributes:
         max_failed: Share of failed videos, 0 to 1, above which the exit status is 1.
+        limits: What one video may cost.
         retry_kinds: The kinds of error whose videos are tried again; empty for none.
         stall_s: Seconds in which nothing finishes after which the log says what the run waits for.
         repair: Mend a damaged log before anything else.
@@ -43,6 +45,7 @@ class ArchiveRequest(Protocol):
     source: str
     out: str
     max_failed: float
+    limits: Limits
     retry_kinds: frozenset[str]
     overwrite: bool
     repair: bool
@@ -151,9 +154,21 @@ class Attempt:
             writing=writing,
             start_s=start_s | {name: since_start_s(at) for name, at in progress.first_at.items()},
         )
+        if progress.sandbox is not None:
+            self.record.values["sandbox"] = progress.sandbox
         if progress.profile is not None:
             tell_profile(self.out.profile.uri, *progress.profile)
         return progress.model
+
+
+def _refuse_weak_sandbox(limits: Limits) -> None:
+    """Try the sandbox on this machine, before anything is written; the workers try it again on theirs.
+
+    Raises:
+        SandboxError: It is less than was asked for.
+    """
+    with closing(Sandbox(ExtractConfig(limits=limits))) as sandbox:
+        sandbox.confinement()
 
 
 def run_attempt(
@@ -177,6 +192,8 @@ def run_attempt(
         RequestError: The folder or the cluster cannot be used.
     """
     started_s = time.monotonic()
+    if request.limits.sandbox == "require":
+        _refuse_weak_sandbox(request.limits)
     out = OutputFolder.at(request.out)
     with ExitStack() as stack:
         record = take_folder(

@@ -74,7 +74,7 @@ def build_score(
         crops = _segments(out, work).map_batches(  # 1 segment : 1 row of crops
             extract_block,
             batch_size=None,
-            fn_kwargs={"config": config, "profile": profile},
+            fn_kwargs={"config": config, "watcher": tally, "profile": profile},
             **_ARROW | pools.extract_options(),
         )
         return crops.map_batches(  # 1 segment : 1 result, pixels dropped
@@ -103,7 +103,7 @@ def build_pictures(
     return _segments(out, work).map_batches(  # 1 segment : 1 row of pictures
         extract_block,
         batch_size=None,
-        fn_kwargs={"config": config, "tally": tally, "profile": profile},
+        fn_kwargs={"config": config, "tally": tally, "watcher": tally, "profile": profile},
         **_ARROW,
     )
 
@@ -210,12 +210,17 @@ def plan_block(requests: pa.Table, *, config: ExtractConfig) -> pa.Table:
 
 
 def extract_block(
-    segments: pa.Table, *, config: ExtractConfig, tally: Any = None, profile: Profile | None = None
+    segments: pa.Table,
+    *,
+    config: ExtractConfig,
+    tally: Any = None,
+    watcher: Any = None,
+    profile: Profile | None = None,
 ) -> Iterator[pa.Table]:
     """Yield the faces of a block of segments, some segments at a time, so that few are held.
 
-    They are crops, or pictures where the configuration has an image format. Only a `tally` hears of them. Segments that
-    are runs of pictures (FACE_RUN) are read instead of decoded.
+    They are crops, or pictures where the configuration has an image format. Only a `tally` hears of them, and a
+    `watcher` of how the process that decodes is confined. Segments that are runs of pictures (FACE_RUN) are read instead of decoded.
     """
     sandbox = _sandbox(config)
     rows = _faces_of(segments, sandbox)
@@ -225,6 +230,9 @@ def extract_block(
         tables = (to_table([row], SEGMENT_PICTURES) for row in rows)
     with nullcontext() if profile is None else profile.of(sandbox):
         for faces in tables:
+            if watcher is not None and (found := sandbox.confinement_now()):
+                watcher.confined.remote(found)
+                watcher = None
             if tally is not None:
                 _report(tally, faces)
             yield faces

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dfd.cluster import metrics
+from dfd_core.stages.sandbox.confine import LEVELS
 from dfd_core.step_clock import STEPS
 
 
@@ -34,12 +35,19 @@ class Tally:
             "extract_s": 0.0,
             "first_at": {},
             "profile": None,
+            "sandbox": None,
         }
 
     def loaded(self, precision: str, device: str) -> None:
         """Note how the model runs."""
         self._state["model"] = {"precision": precision, "device": device}
         self._state["first_at"].setdefault("model", time.time())
+
+    def confined(self, found: dict[str, Any]) -> None:
+        """Note how a worker's decoding process is confined; the least confined of all is kept."""
+        least = self._state["sandbox"]
+        if least is None or LEVELS.index(found["level"]) > LEVELS.index(least["level"]):
+            self._state["sandbox"] = found
 
     def scored(self, busy_s: float, actor_s: float) -> None:
         """Note that a score actor worked for `busy_s` of the last `actor_s` seconds."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dfd_core.config import Limits
+from dfd_core.config import SANDBOXES, Limits
 from dfd_core.errors import ERROR_KINDS, RequestError
 
 LIMITS = Limits()
@@ -25,6 +25,9 @@ _OPTIONS = (
     click.option("--timeout-factor", type=float, default=LIMITS.timeout_factor, show_default=True, help="Seconds that a segment may take for each second of its duration."),
     click.option("--timeout-floor-s", type=float, default=LIMITS.timeout_floor_s, show_default=True, help="Seconds that any segment may take, however short, and that opening a video may take."),
     click.option("--memory-mb", type=int, default=LIMITS.memory_mb, show_default=True, help="Most memory of a decoding process, MB."),
+    click.option("--max-cpu-s", type=float, default=LIMITS.max_cpu_s, show_default=True, help="Most CPU seconds of a video. Beyond, what was done until then is kept."),
+    click.option("--max-pixels-per-byte", type=float, default=LIMITS.max_pixels_per_byte, show_default=True, help="Most pixels looked at for each byte of a file: a small file may ask for endless work."),
+    click.option("--sandbox", type=click.Choice(SANDBOXES), default=LIMITS.sandbox, show_default=True, help="Confine decoding processes as far as the system can (auto), fully or not at all (require), or not (off)."),
     click.option("--allow-http", is_flag=True, help="Read http and https addresses too, as SOURCE and in a manifest. A server then decides what is fetched from where."),
     click.option("--stall-s", type=click.FloatRange(0, min_open=True), default=300.0, show_default=True, help="Seconds in which nothing finishes after which the log says which stage waits, on which node."),
     click.option("--profile", is_flag=True, help="Record where one extraction worker's time goes, for speedscope: OUT/profile.speedscope.json."),

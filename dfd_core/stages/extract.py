@@ -16,6 +16,7 @@ from dfd_core.faces.images import encode
 from dfd_core.faces.kept import picture_of
 from dfd_core.faces.quality import quality_of
 from dfd_core.stages import plan
+from dfd_core.stages.budget import Budget
 from dfd_core.stages.probe import OpenVideo
 from dfd_core.step_clock import StepClock, lost_seconds
 from dfd_core.storage.text import one_line
@@ -114,10 +115,12 @@ class _Work:
 
     def run(self, file: BinaryIO, segment: Mapping[str, Any]) -> None:
         clock, max_pixels = self.clock, self.config.limits.max_pixels
+        budget = Budget(self.config.limits, segment, file)
         positions, fault = sample_positions(file, segment, self.config)
         self.num_frames_wanted = len(positions)
         clock.enter("decode")
         for frame in video.decode_frames(file, positions, max_pixels=max_pixels, clock=clock):
+            budget.spend(frame.rgb)
             clock.enter("detect")
             found = detect_scaled(frame.rgb, self.detect, max_side_px=self.config.detect_max_side_px)
             clock.enter("crop")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
@@ -9,6 +10,7 @@ from typing import Any, BinaryIO
 from dfd_core.config import ExtractConfig
 from dfd_core.errors import UnexpectedError, VideoError, VideoOutOfMemoryError, VideoTooLongError
 from dfd_core.stages import plan
+from dfd_core.stages.budget import refuse_many_pixels
 from dfd_core.storage.text import one_line
 from dfd_core.video import reader as video
 from dfd_core.video.opening import open_video, retried
@@ -87,6 +89,7 @@ def _segments(
     if not index.is_exact or index.duration_s <= config.segment_s:
         return index.duration_s, [plan.WHOLE_VIDEO], None
     chosen = plan.sampled_frames(config.sampling, index.times_s, fps=facts.fps, keyframes=index.keyframes)
+    refuse_many_pixels(len(chosen) * facts.width * facts.height, file.seek(0, os.SEEK_END), config.limits)
     segments = plan.cut(
         index.duration_s,
         config.segment_s,

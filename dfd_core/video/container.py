@@ -29,6 +29,13 @@ _DEMUXERS = (
     "h263,h264,hevc,vvc,m4v,vc1,vc1test,dirac,cavsvideo,avs2,avs3,yuv4mpegpipe"
 )
 """Every other one is refused: playlists, picture sequences, subtitles, scripts, devices."""
+DECODERS = (
+    "h264,hevc,vvc,libdav1d,av1,vp8,vp9,mpeg4,mpeg1video,mpeg2video,mpegvideo,h261,h263,h263i,h263p,flv,vp3,vp5,vp6,vp6a,vp6f,theora,"
+    "msmpeg4v1,msmpeg4v2,msmpeg4,wmv1,wmv2,wmv3,vc1,rv10,rv20,rv30,rv40,cavs,dirac,snow,svq1,svq3,cinepak,indeo3,indeo4,indeo5,"
+    "mjpeg,mjpegb,jpeg2000,png,qtrle,rpza,smc,dvvideo,dnxhd,prores,cfhd,ffv1,ffvhuff,huffyuv,utvideo,lagarith,magicyuv,"
+    "rawvideo,v210,v308,v408,v410,r210,r10k,yuv4,y41p,msvideo1,msrle,zmbv,tscc,camtasia,g2m,mss1,mss2,speedhq,hap"
+)
+"""What cameras, editors, screens and archives use. Every other decoder is refused, as are all of sound and subtitles."""
 _AVFMT_FLAG_GENPTS = 1
 _BUFFER_BYTES = 1 << 19
 
@@ -43,7 +50,7 @@ def opened_video(
         VideoError: As `reader.probe` says.
     """
     source = VideoFile(file)
-    limits = {} if max_pixels is None else {"max_pixels": str(max_pixels)}
+    limits = {"codec_whitelist": DECODERS} | ({} if max_pixels is None else {"max_pixels": str(max_pixels)})
     with _container(source, limits) as container:
         container.flags &= ~_AVFMT_FLAG_GENPTS
         stream = _chosen_stream(container)
@@ -72,7 +79,11 @@ def _container(source: VideoFile, limits: dict[str, str]) -> InputContainer:
             source,
             "r",
             options=limits,
-            container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "none"},
+            container_options={
+                "format_whitelist": _DEMUXERS,
+                "protocol_whitelist": "none",
+                "codec_whitelist": DECODERS,
+            },
             metadata_errors="replace",
             buffer_size=_BUFFER_BYTES,
             io_open=_refuse_to_open,
@@ -101,6 +112,10 @@ def _chosen_stream(container: InputContainer) -> VideoStream:
         raise NoVideoStreamError("The file holds no video stream")
     if stream.codec_context is None:
         raise UnsupportedCodecError("There is no decoder for the video stream")
+    if stream.codec_context.codec.name not in DECODERS.split(","):
+        raise UnsupportedCodecError(
+            f"The decoder {stream.codec_context.codec.name} is not one of those that may run"
+        )
     return stream
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+LONGEST_S = 366 * 24 * 3600.0
+"""Durations beyond are not believed, nor are negative ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:

@@ -17,6 +17,7 @@ from dfd_core.errors import VideoError, VideoUndecodableError
 from dfd_core.video.bits import num_frames_shown
 from dfd_core.video.completeness import container_fault, undecodable
 from dfd_core.video.container import opened_video
+from dfd_core.video.facts import LONGEST_S
 from dfd_core.video.index import FrameIndex, PacketFacts, keyframes_of, pts_in_order
 from dfd_core.video.opened import OpenedVideo
 
@@ -114,4 +115,5 @@ def _frame_index(
 ) -> FrameIndex:
     if end <= pts[-1] and len(pts) > 1:  # the last frame's duration is unknown: as long as the average
         end = pts[-1] + round((pts[-1] - pts[0]) / (len(pts) - 1))
-    return FrameIndex(np.array(pts, np.int64), time_base, is_exact, float((end - pts[0]) * time_base), fault)
+    duration_s = min(max(0.0, float((end - pts[0]) * time_base)), LONGEST_S)
+    return FrameIndex(np.array(pts, np.int64), time_base, is_exact, duration_s, fault)

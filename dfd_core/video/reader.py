@@ -19,7 +19,7 @@ from dfd_core.video.colour import turn_deg
 from dfd_core.video.completeness import refuse_broken, undecodable
 from dfd_core.video.container import opened_video
 from dfd_core.video.decode import by_counting, by_timestamp, keyframes_only, needed_only
-from dfd_core.video.facts import Frame, VideoFacts
+from dfd_core.video.facts import LONGEST_S, Frame, VideoFacts
 from dfd_core.video.index import FrameIndex, FramePosition
 from dfd_core.video.indexing import NUM_HEAD_PACKETS, index_frames
 from dfd_core.video.opened import OpenedVideo
@@ -60,10 +60,12 @@ def probe(file: BinaryIO, *, max_pixels: int | None = None) -> VideoFacts:
 
 
 def _duration_s(video: OpenedVideo) -> float | None:
+    """Return the duration that the header states, None if it states none, or one that no video has."""
     if video.stream.duration is not None:
-        return float(video.stream.duration * video.time_base)
-    duration: int | None = video.container.duration
-    return None if duration is None else duration / av.time_base
+        duration_s = float(video.stream.duration * video.time_base)
+    else:
+        duration_s = (video.container.duration or 0) / av.time_base
+    return duration_s if 0 < duration_s <= LONGEST_S else None
 
 
 def decode_frames(

@@ -19,6 +19,7 @@ from dfd_core.errors import (
     VideoTooLargeError,
     VideoUnreadableError,
 )
+from dfd_core.video import container
 from dfd_core.video import reader as video
 from dfd_core.video.index import FramePosition
 from tests.video.clips import CLOSED, HEIGHT, WIDTH, encode, picture
@@ -173,3 +174,35 @@ def test_a_list_of_other_files_is_refused_and_they_are_not_opened(tmp_path, text
             assert len(list(container.decode(video=0))) == 5
     with path.open("rb") as file, pytest.raises(NotAVideoError):
         video.index_frames(file)
+
+
+def test_a_decoder_that_is_not_on_the_list_does_not_run(tmp_path):
+    path = encode(tmp_path / "a.avi", "zlib", pixel_format="bgr24", num_frames=3)
+    for use in (video.probe, video.index_frames):
+        with path.open("rb") as file, pytest.raises(UnsupportedCodecError, match="zlib"):
+            use(file)
+
+
+def test_every_decoder_on_the_list_exists_and_is_one_of_video():
+    for name in container.DECODERS.split(","):
+        assert av.codec.Codec(name, "r").type == "video"
+
+
+def test_the_sound_of_a_video_is_not_decoded(tmp_path):
+    path = tmp_path / "both.mkv"
+    with av.open(str(path), "w") as muxer:
+        picture_stream, sound = muxer.add_stream("mpeg4", rate=25), muxer.add_stream("aac", rate=44100)
+        picture_stream.width, picture_stream.height = WIDTH, HEIGHT
+        for i in range(10):
+            muxer.mux(picture_stream.encode(av.VideoFrame.from_ndarray(picture(i), format="rgb24")))
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.int16), format="s16", layout="mono")
+        frame.rate = 44100
+        for stream, last in ((sound, frame), (sound, None), (picture_stream, None)):
+            muxer.mux(stream.encode(last))
+    with path.open("rb") as file:
+        assert video.index_frames(file).num_frames == 10
+    assert not any("aac" in name or "mp3" in name for name in container.DECODERS.split(","))
+    with path.open("rb") as file, container.opened_video(file, None) as opened:
+        sounds = opened.container.streams.audio
+        assert len(sounds) == 1
+        assert not sounds[0].codec_context.is_open

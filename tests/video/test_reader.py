@@ -1,6 +1,9 @@
+import io
+
 import numpy as np
 import pytest
 
+from dfd_core.video.reader import probe
 from tests.video.clips import HEIGHT, NUM_FRAMES, UNEVEN_MS, WIDTH
 from tests.video.reference import indexed, probed
 
@@ -37,3 +40,15 @@ def test_facts_come_from_the_header(clip):
     assert probed(clip("closed.mp4")) == facts
     assert probed(clip("open.mkv")).duration_s == pytest.approx(2.4, abs=0.1)
     assert probed(clip("open.mkv")).num_frames_from_header is None
+
+
+@pytest.mark.parametrize("units", [-1, 2**31 - 1, -(2**31)])
+def test_a_duration_that_no_video_has_is_unknown(clip, units):
+    content = bytearray(clip("closed.mp4").read_bytes())
+    for box, at in ((b"mdhd", 16), (b"mvhd", 16), (b"tkhd", 20)):
+        start = content.index(box) + 4
+        content[start + at : start + at + 4] = (units & 0xFFFFFFFF).to_bytes(4, "big")
+    mdhd = content.index(b"mdhd") + 4
+    content[mdhd + 12 : mdhd + 16] = (1).to_bytes(4, "big")
+    facts = probe(io.BytesIO(content))
+    assert facts.duration_s is None or 0 < facts.duration_s <= 366 * 86400

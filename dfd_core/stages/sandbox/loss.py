@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 from typing import Protocol
 
 from dfd_core.errors import VideoCrashedError, VideoOutOfMemoryError
 
-_MB = 10**6
 _SUSPICIOUS_MB = 300
 
 
@@ -18,15 +16,6 @@ class ChildLostError(Exception):
 
 class _Seen(Protocol):
     resident_mb: float
-
-
-def resident_mb(pid: int) -> float:
-    """Return the resident memory of a process, MB (10^6 bytes); 0 if it is gone, or there is no /proc."""
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * resource.getpagesize() / _MB
-    except (OSError, IndexError):
-        return 0.0
 
 
 def num_oom_kills() -> int:

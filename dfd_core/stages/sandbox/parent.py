@@ -19,16 +19,16 @@ from concurrent.futures import TimeoutError as NotYet
 from contextlib import suppress
 from typing import Any
 
-from dfd_core.errors import VideoOutOfMemoryError, VideoTimeoutError
+from dfd_core.errors import VideoTimeoutError
 from dfd_core.stages.sandbox import channel
 from dfd_core.stages.sandbox.answer import decoded_answer, nonsense
-from dfd_core.stages.sandbox.loss import ChildLostError, loss_of, num_oom_kills, resident_mb
+from dfd_core.stages.sandbox.loss import ChildLostError, loss_of, num_oom_kills
+from dfd_core.stages.sandbox.watch import POLL_S, Watch, resident_mb
 from dfd_core.storage.range_file import RangeFile
 from dfd_core.storage.reasons import reason_of
 
 __all__ = ["Child", "ChildLostError"]
 
-_POLL_S = 0.1
 _START_S = 300.0
 _END_S = 10.0
 _MAX_REPORT_BYTES = 10_000
@@ -91,7 +91,13 @@ class Child:
         self._end()
 
     def run(
-        self, work: Callable[..., Any], *arguments: Any, name: str, timeout_s: float, max_answer_bytes: int
+        self,
+        work: Callable[..., Any],
+        *arguments: Any,
+        name: str,
+        timeout_s: float,
+        max_answer_bytes: int,
+        max_cpu_s: float | None = None,
     ) -> dict[str, Any]:
         """Return the row that `work` returns for `arguments`. Open files among them are served to the child.
 
@@ -101,6 +107,7 @@ class Child:
             name: Begins the message of a limit that was passed.
             timeout_s: Wall-clock seconds that it may take.
             max_answer_bytes: The longest answer.
+            max_cpu_s: CPU seconds that it may take.
 
         Raises:
             VideoError: It did not return within the limits, or at all, or not a row.
@@ -109,7 +116,7 @@ class Child:
         ticket, before = secrets.token_bytes(channel.TICKET_BYTES), self._ticket
         self._ticket = ticket
         content, descriptors, files = channel.pickled_task((ticket, work, arguments, max_answer_bytes))
-        watch = _Watch(self.pid, name, timeout_s=timeout_s, memory_mb=self._memory_mb)
+        watch = Watch(self.pid, name, timeout_s=timeout_s, memory_mb=self._memory_mb, max_cpu_s=max_cpu_s)
         kills_before = num_oom_kills()
         try:
             self._send(channel.TASK, content, descriptors=descriptors, timeout_s=timeout_s)
@@ -161,7 +168,7 @@ class Child:
     def _exactly(self, size: int, look: Callable[[], None]) -> bytearray:
         content = bytearray(size)
         view = memoryview(content)
-        self._connection.settimeout(_POLL_S)
+        self._connection.settimeout(POLL_S)
         while view:
             look()
             with suppress(TimeoutError):
@@ -171,7 +178,7 @@ class Child:
                 view = view[count:]
         return content
 
-    def _send_range(self, files: list[RangeFile], request: bytearray, watch: _Watch) -> None:
+    def _send_range(self, files: list[RangeFile], request: bytearray, watch: Watch) -> None:
         """Send what the child asks for of a remote file, read in a thread so that its time is limited too."""
         if len(request) != channel.RANGE.size:
             raise nonsense()
@@ -182,45 +189,11 @@ class Child:
         while True:
             watch.look()
             try:
-                kind, content = reading.result(_POLL_S)
+                kind, content = reading.result(POLL_S)
                 break
             except NotYet:
                 continue
         self._send(kind, content, timeout_s=watch.left_s())
-
-
-class _Watch:
-    """The limits of one task."""
-
-    def __init__(self, pid: int, name: str, *, timeout_s: float, memory_mb: int | None) -> None:
-        self._pid = pid
-        self._name = name
-        self._timeout_s = timeout_s
-        self._memory_mb = memory_mb
-        self._until_s = time.monotonic() + timeout_s
-        self._next_look_s = 0.0
-        self.resident_mb = 0.0
-        """What the process held when it was last looked at."""
-
-    def left_s(self) -> float:
-        """Return the seconds that the task still has, at least a few."""
-        return max(_POLL_S, self._until_s - time.monotonic())
-
-    def look(self) -> None:
-        """Look at the process, a few times a second at most.
-
-        Raises:
-            VideoError: It has passed a limit.
-        """
-        now_s = time.monotonic()
-        if now_s < self._next_look_s:
-            return
-        self._next_look_s = now_s + _POLL_S
-        if now_s > self._until_s:
-            raise VideoTimeoutError(f"{self._name} took longer than {self._timeout_s:g} s")
-        self.resident_mb = resident_mb(self._pid)
-        if self._memory_mb is not None and self.resident_mb > self._memory_mb:
-            raise VideoOutOfMemoryError(f"{self._name} took more than {self._memory_mb} MB of memory")
 
 
 def _refuse_late(deadline_s: float) -> None:

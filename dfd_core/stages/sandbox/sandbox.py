@@ -18,8 +18,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import pyarrow as pa
 
 from dfd_core.config import ExtractConfig
-from dfd_core.errors import ERROR_KINDS, UnexpectedError, VideoCrashedError, VideoError, VideoOutOfMemoryError
+from dfd_core.errors import (
+    ERROR_KINDS,
+    SandboxError,
+    UnexpectedError,
+    VideoCrashedError,
+    VideoError,
+    VideoOutOfMemoryError,
+)
 from dfd_core.schemas import SEGMENT_PICTURES, VIDEO_PLAN, face_crops, to_table
+from dfd_core.stages.budget import share_of
 from dfd_core.stages.sandbox import work
 from dfd_core.stages.sandbox.parent import Child, ChildLostError
 from dfd_core.storage.text import one_line
@@ -136,9 +144,15 @@ class Sandbox:
 
         Raises:
             ChildLostError: It does not start.
+            SandboxError: `--sandbox require`, and the system offers less.
         """
         with self._lock:
             return self._ready_child().confinement
+
+    def confinement_now(self) -> dict[str, Any] | None:
+        """Return the same of the child that is there, None if there is none."""
+        child = self._child
+        return child.confinement if child else None
 
     def close(self) -> None:
         """End the child, if there is one. A later video starts another."""
@@ -153,8 +167,11 @@ class Sandbox:
 
     def _limits(self, segment: Mapping[str, Any] | None) -> dict[str, Any]:
         duration_s = None if segment is None else _duration_s(segment)
-        timeout_s = self._config.limits.timeout_s(duration_s)
-        return {"schema": self._faces_schema, "name": "The segment", "timeout_s": timeout_s}
+        limits = {
+            "timeout_s": self._config.limits.timeout_s(duration_s),
+            "max_cpu_s": self._config.limits.cpu_s(1.0 if segment is None else share_of(segment)),
+        }
+        return {"schema": self._faces_schema, "name": "The segment", **limits}
 
     def _opened(self, uri: str) -> BinaryIO:
         """Return the video at `uri`, opened here, where the rights to do so are.
@@ -169,19 +186,17 @@ class Sandbox:
         except Exception as fault:  # a fault of ours must cost one row, not the archive
             raise UnexpectedError(f"{type(fault).__name__}: {one_line(fault)}") from fault
 
-    def _run(
-        self, task: Callable[..., Row], asked: Row, *more: Any, schema: pa.Schema, name: str, timeout_s: float
-    ) -> Row:
+    def _run(self, task: Callable[..., Row], asked: Row, *more: Any, schema: pa.Schema, **limits: Any) -> Row:
         """Return the row of `schema` that `task` makes of `asked` in the child.
 
-        `name` begins the message of a limit that was passed.
+        `limits` are those of `Child.run`.
 
         Raises:
             VideoError: The child was lost, or what it made is not such a row.
         """
         with self._lock:
             try:
-                row = self._attempt(task, asked, *more, name=name, timeout_s=timeout_s)
+                row = self._attempt(task, asked, *more, **limits)
                 row = _checked(row, asked, schema)
             except BaseException:
                 self._drop_child()
@@ -192,7 +207,7 @@ class Sandbox:
                 self._drop_child()  # what it still holds would be blamed on the next video
             return row
 
-    def _attempt(self, *task: Any, name: str, timeout_s: float) -> Row:
+    def _attempt(self, *task: Any, **limits: Any) -> Row:
         """Return the row; a child that does not start, or that was lost without the video's doing, is replaced.
 
         The pauses are for a machine whose processes are all being ended: this one is next then, and the video another
@@ -201,9 +216,7 @@ class Sandbox:
         max_bytes = _MAX_CROPS_BYTES if self._config.image_format is None else _MAX_PICTURES_BYTES
         for pause_s in (*_PAUSES_S, None):
             try:
-                return self._ready_child().run(
-                    *task, name=name, timeout_s=timeout_s, max_answer_bytes=max_bytes
-                )
+                return self._ready_child().run(*task, **limits, max_answer_bytes=max_bytes)
             except ChildLostError as error:
                 self._drop_child()
                 if pause_s is None:
@@ -212,13 +225,17 @@ class Sandbox:
         raise AssertionError("unreachable")
 
     def _ready_child(self) -> Child:
-        self._child = self._child or Child(
-            work.prepare,
-            self._config,
-            self._detect,
-            self._open_video,
-            memory_mb=self._config.limits.memory_mb,
-        )
+        limits = self._config.limits
+        if self._child is None:
+            self._child = Child(
+                *(work.prepare, self._config, self._detect, self._open_video),
+                memory_mb=limits.memory_mb,
+                is_confined=limits.sandbox != "off",
+            )
+        found = self._child.confinement
+        if limits.sandbox == "require" and found["level"] != "full":
+            self._drop_child()
+            raise SandboxError(f"--sandbox require: this system cannot confine a process fully: {found}")
         return self._child
 
     def _drop_child(self) -> None:
