@@ -1,60 +1,29 @@
 """What a video does that has taken over the process which decodes it: one function an attack, each run inside the child.
 
-An attack returns what it got hold of, or raises OSError where it was refused. Those of `FORGERIES` take the channel to the
-parent instead, and send what no child of ours sends.
+An attack returns what it got hold of, or raises OSError where it was refused.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
-import gc
 import io
-import json
 import mmap
 import os
-import pickle
 import resource
 import signal
 import socket
-import struct
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, BinaryIO, Self
 
+from benchmarks.forgeries import FORGERIES
+from benchmarks.prey import Prey
 from dfd_core.errors import VideoUnreadableError
-from dfd_core.stages.sandbox.channel import ANSWER, HEADER, RANGE, READ, ChildChannel
 from dfd_core.video.opening import open_video
 
 _PTRACE_ATTACH, _PROCESS_VM_READV, _X32_SOCKET = 16, 310, 0x40000000 | 41
-_MEMORY_MB_MAX = 1500
-
-
-@dataclass(frozen=True, slots=True)
-class Prey:
-    """What the attacks are after; all of it lies in the parent.
-
-    Attributes:
-        port: Of a server on loopback that notes every connection.
-        secret_path: A file that everyone may read.
-        secret: Its content, and the value of an environment variable of the parent.
-        marker_path: A file that must not come to be.
-        parent_pid: The parent.
-        video_path: The video itself.
-    """
-
-    port: int
-    secret_path: str
-    secret: str
-    marker_path: str
-    parent_pid: int
-    video_path: str
-
-
-# --- rights -------------------------------------------------------------------------------------------------------
 
 
 def connect(prey: Prey) -> str:
@@ -236,96 +205,6 @@ def _descriptor_of(path: str) -> int:
     raise OSError("the video is not open")
 
 
-# --- what is sent to the parent -----------------------------------------------------------------------------------
-
-
-class _Shell:
-    """Runs a command in whoever unpickles it."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, (f"echo > {self.path}",)
-
-
-def send_a_pickle(prey: Prey) -> None:
-    _send(pickle.dumps(_Shell(prey.marker_path)))
-
-
-def flood(prey: Prey) -> None:
-    """Announce 1.5 GB and send them."""
-    connection = _channel()._connection
-    connection.sendall(HEADER.pack(ANSWER, _MEMORY_MB_MAX * 10**6))
-    for _ in range(_MEMORY_MB_MAX):
-        connection.sendall(bytes(10**6))
-
-
-def announce_everything(prey: Prey) -> None:
-    _channel()._connection.sendall(HEADER.pack(ANSWER, 2**64 - 1))
-
-
-def announce_more_than_comes(prey: Prey) -> None:
-    _channel()._connection.sendall(HEADER.pack(ANSWER, 10_000) + _ticket())
-    os._exit(0)
-
-
-def announce_a_longer_head(prey: Prey) -> None:
-    _send(struct.pack("!I", 2**32 - 1) + b"{}")
-
-
-def announce_more_pictures(prey: Prey) -> None:
-    head = json.dumps({"row": {"faces": [{"crop": {"$bytes": 10**9}}]}}).encode()
-    _send(struct.pack("!I", len(head)) + head)
-
-
-def send_no_json(prey: Prey) -> None:
-    _send(struct.pack("!I", 4) + b"\xff\xfe\x00{")
-
-
-def send_deep_json(prey: Prey) -> None:
-    head = b"[" * 10**6
-    _send(struct.pack("!I", len(head)) + head)
-
-
-def send_many_lists(prey: Prey) -> None:
-    head = b'{"row":[' + b"[]," * (20 << 20) + b"0]}"
-    _send(struct.pack("!I", len(head)) + head)
-
-
-def send_another_table(prey: Prey) -> None:
-    _send_row({"anything": [1, 2, 3]})
-
-
-def send_an_unknown_kind_of_message(prey: Prey) -> None:
-    _channel().send(b"?", b"anything")
-
-
-def ask_for_a_file_that_is_not_there(prey: Prey) -> None:
-    _channel().send(READ, RANGE.pack(7, 0, 100))
-
-
-def _send(content: bytes) -> None:
-    _channel().send(ANSWER, _ticket(), content)
-
-
-def _send_row(row: dict[str, Any]) -> None:
-    head = json.dumps({"row": row}).encode()
-    _send(struct.pack("!I", len(head)) + head)
-
-
-def _ticket() -> bytes:
-    """Return the ticket of the task that is being worked on, from the variables of the function that does it."""
-    frame: Any = sys._getframe()
-    while "ticket" not in frame.f_locals:
-        frame = frame.f_back
-    return frame.f_locals["ticket"]
-
-
-def _channel() -> ChildChannel:
-    return next(found for found in gc.get_objects() if isinstance(found, ChildChannel))
-
-
 RIGHTS: tuple[Callable[[Prey], str], ...] = (
     *(connect, bind, unix_socket, socket_of_another_kind_of_call),
     *(execute, run_a_program, fork_bomb, start_a_thread),
@@ -340,11 +219,6 @@ RIGHTS: tuple[Callable[[Prey], str], ...] = (
     *(attach_to_the_parent, read_the_parents_memory, open_the_parents_memory, kill_the_parent, kill_everyone),
     *(raise_a_limit, make_code, use_rings, use_the_keyring, leave_the_namespaces),
     *(load_a_program_into_the_kernel, become_root_again, change_the_root),
-)
-FORGERIES: tuple[Callable[[Prey], None], ...] = (
-    *(send_a_pickle, flood, announce_everything, announce_more_than_comes, announce_a_longer_head),
-    *(announce_more_pictures, send_no_json, send_deep_json, send_many_lists, send_another_table),
-    *(send_an_unknown_kind_of_message, ask_for_a_file_that_is_not_there),
 )
 ATTACKS: dict[str, Callable[[Prey], Any]] = {attack.__name__: attack for attack in (*RIGHTS, *FORGERIES)}
 

@@ -21,7 +21,9 @@ from typing import Any
 
 import click
 
-from benchmarks.attacks import ATTACKS, FORGERIES, Prey, attacking
+from benchmarks.attacks import ATTACKS, attacking
+from benchmarks.forgeries import FORGERIES
+from benchmarks.prey import Prey
 from dfd_core.config import ExtractConfig, Limits
 from dfd_core.schemas import face_crops, to_table
 from dfd_core.stages.plan import WHOLE_VIDEO

@@ -2,8 +2,9 @@
 
 import pytest
 
-from benchmarks.attacks import FORGERIES, RIGHTS
+from benchmarks.attacks import RIGHTS
 from benchmarks.drill_attack import CONFIG, attack_all
+from benchmarks.forgeries import FORGERIES
 from dfd_core.errors import UnexpectedError, VideoCrashedError
 from dfd_core.stages.sandbox import Sandbox
 from dfd_core.stages.sandbox.answer import decoded_answer, encoded_answer
