@@ -14,7 +14,7 @@ DEMO_QUERY := SELECT video_id, label, method, status, num_faces, round(p_fake, 3
 BENCH_VIDEOS := $(or $(VIDEOS),$(wildcard ../shared/data/archive),demo/archive)
 BENCH_NEEDS := $(INSTALLED) $(if $(filter demo/archive,$(BENCH_VIDEOS)),demo/archive/train/manifest.csv)
 
-.PHONY: help demo demo-train test test-drills check bench bench-long bench-scale bench-steady bench-parts drill-kill drill-fuzz drill-attack lock clean
+.PHONY: help demo demo-train test test-drills check bench bench-long bench-scale bench-steady bench-parts drill-kill drill-torn drill-fuzz drill-attack lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo "make bench-steady  watch the memory and the speed of a long run (COUNT=)"
 	@echo "make bench-parts  what decoding, the model, the sandbox and reading from a bucket cost"
 	@echo "make drill-kill  kill scoring runs 30 times and compare what they leave (KILLS=, SEED=)"
+	@echo "make drill-torn  lose power and cut files in 30 rounds, and compare what is left (ROUNDS=, SEED=)"
 	@echo "make drill-fuzz  damage 2000 copies of the videos in VIDEOS and see each end as a row (MUTANTS=, SEED=)"
 	@echo "make drill-attack  try everything from inside a taken-over decoding process, and see each try fail"
 	@echo "make lock   pin every package again (UPGRADE=--upgrade takes newer ones)"
@@ -89,6 +90,9 @@ bench-parts: $(BENCH_NEEDS)
 
 drill-kill: $(INSTALLED)
 	@$(PY) -m benchmarks.drill_kill --kills $(or $(KILLS),30) --seed $(or $(SEED),1) --copies $(or $(COPIES),2)
+
+drill-torn: $(INSTALLED)
+	@$(PY) -m benchmarks.drill_torn --rounds $(or $(ROUNDS),30) --seed $(or $(SEED),1)
 
 drill-fuzz: $(INSTALLED) demo/archive/train/manifest.csv
 	@$(PY) -m benchmarks.drill_fuzz $(or $(VIDEOS),demo/archive) --mutants $(or $(MUTANTS),2000) --seed $(or $(SEED),1)

@@ -76,15 +76,19 @@ class RunRecord:
     def read_or_mend(cls, out: OutputFolder) -> Self | None:
         """Return what `read` returns; put the copy in the place of a damaged record, which is moved to the quarantine.
 
+        Without a copy and without anything committed, a damaged record is the first one of a run, and there is none.
+
         Raises:
             OutputError: The copy cannot be read either.
         """
         try:
             return cls.read(out)
         except OutputError:
-            record = cls._read(out.run_json_copy)
+            is_first = not exists(out.run_json_copy) and not out.plan_log.data_files()
+            record = None if is_first else cls._read(out.run_json_copy)
             set_aside(out.run_json, out.quarantine / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
-            record.write(out)
+            if record is not None:
+                record.write(out)
             return record
 
     @classmethod

@@ -75,8 +75,13 @@ class _DurableHandler(pafs.FileSystemHandler):  # type: ignore[misc]
         return list(self._fs.get_file_info(selector))
 
     def create_dir(self, path: str, recursive: bool) -> None:
-        """Make a folder."""
-        self._fs.create_dir(path, recursive=recursive)
+        """Make a folder, and those above it if `recursive`; their names are synced."""
+        parent = os.path.dirname(path)
+        if recursive and not os.path.isdir(parent):
+            self.create_dir(parent, recursive)
+        if not os.path.isdir(path):
+            self._fs.create_dir(path, recursive=False)
+            sync(parent)
 
     def delete_dir(self, path: str) -> None:
         """Delete a folder."""

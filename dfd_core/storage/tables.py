@@ -78,7 +78,7 @@ def write_table(address: Address, table: pa.Table) -> None:
     content = pa.BufferOutputStream()
     pq.write_table(table, content, compression="zstd", write_page_checksum=True)
     try:
-        address.fs.create_dir(address.parent, recursive=True)
+        address.durable_fs.create_dir(address.parent, recursive=True)
         write_bytes(address, content.getvalue().to_pybytes())
     except OSError as error:
         raise OutputError(f"{address} cannot be written: {one_line(error)}") from error

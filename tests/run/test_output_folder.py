@@ -104,3 +104,11 @@ def test_a_record_whose_copy_is_torn_too_is_an_error(out):
     with pytest.raises(OutputError, match="cannot be read"):
         RunRecord.read_or_mend(out)
     assert exists(out.run_json)
+
+
+def test_a_torn_first_record_of_a_run_that_has_committed_nothing_is_no_record(out):
+    os.remove(out.run_json_copy.path)
+    with open(out.run_json.path, "wb"):
+        pass
+    assert RunRecord.read_or_mend(out) is None
+    assert not exists(out.run_json)
