@@ -37,7 +37,7 @@ def extract_segment(
 ) -> dict[str, Any]:
     """Return one row of `schemas.face_crops`, or of SEGMENT_PICTURES where the configuration has an image format.
 
-    What could be decoded before an error is in the row beside the error. A failure of the storage is tried again first.
+    The row of a segment with an error keeps what was decoded before it. If the storage fails, the segment is tried again.
     """
     return retried(lambda: extract_once(segment, config, detect, open_video))
 
@@ -87,9 +87,9 @@ def outcome(
 def failed_segment(
     segment: Mapping[str, Any], error: VideoError, config: ExtractConfig, *, lost_s: float
 ) -> dict[str, Any]:
-    """Return the row of a segment of which nothing could be had, because the process that decoded it was lost.
+    """Return the row of a segment that has no result, because its video did not open or its process was lost.
 
-    Its `lost_s` seconds of wall clock count as decoding.
+    The `lost_s` seconds of wall clock count as decoding.
     """
     wanted = len(segment["frame_indices"] or ())
     return {

@@ -33,11 +33,11 @@ _BOX = ("left", "top", "right", "bottom")
 def pictures_of(
     runs: Sequence[Mapping[str, Any]], *, delays_s: Sequence[float] = RETRY_DELAYS_S
 ) -> Iterator[tuple[Mapping[str, Any], Row]]:
-    """Yield each run (FACE_RUN) with its row of SEGMENT_PICTURES, in which stands why it cannot be read where it cannot.
+    """Yield each run (FACE_RUN) with its row of SEGMENT_PICTURES, which holds the error if the run cannot be read.
 
-    Each table is read once, from front to back, a few rows at a time; where its storage fails, again from the run that
-    it failed at. Faces of a table made elsewhere have null where it says nothing: the index of the frame is then the
-    picture's number, and the box is the picture's.
+    Each table is read once, from front to back, a few rows at a time. If its storage fails, reading resumes at the run
+    that failed. Faces of a table made elsewhere have null where the table says nothing: the index of the frame is then
+    the picture's number, and the box is the whole picture.
 
     Args:
         runs: In any order.
@@ -158,7 +158,7 @@ _FACE_TYPES = {
 def crop_pictures(run: Mapping[str, Any], pictures: Mapping[str, Any], config: ExtractConfig) -> Row:
     """Return one row of `schemas.face_crops`: the pictures of a run, decoded and resized.
 
-    A picture that cannot be decoded is left out, and the row says so.
+    A picture that cannot be decoded is left out, and the row has the error.
 
     Args:
         run: FACE_RUN.

@@ -21,9 +21,9 @@ OpenVideo = Callable[[str], BinaryIO]
 def plan_video(
     request: dict[str, Any], config: ExtractConfig, *, open_video: OpenVideo = open_video
 ) -> dict[str, Any]:
-    """Return one row of VIDEO_PLAN; a video that cannot be opened has its error in it.
+    """Return one row of VIDEO_PLAN, which holds the error if the video cannot be opened.
 
-    A failure of the storage is tried again first.
+    If the storage fails, the video is tried again.
     """
     return retried(lambda: plan_once(request, config, open_video))
 
@@ -59,9 +59,9 @@ def plan_once(request: dict[str, Any], config: ExtractConfig, open_video: OpenVi
 
 
 def failed_plan(request: Mapping[str, Any], error: VideoError, *, lost_s: float) -> dict[str, Any]:
-    """Return the row of a video of which nothing is known, because the process that opened it was lost.
+    """Return the row of a video of which nothing is known: it did not open, or the process that opened it was lost.
 
-    That took `lost_s` seconds of wall clock; its CPU seconds are lost with it.
+    That took `lost_s` seconds of wall clock; the CPU seconds are unknown and count as 0.
     """
     return {
         "plan_key": request["plan_key"],
@@ -79,7 +79,7 @@ def _segments(
 ) -> tuple[float | None, list[plan.SegmentRange], VideoError | None]:
     """Return the video's duration, its segments, and what of it could not be read.
 
-    A video of one segment is not read further than its header: its worker reads it anyway.
+    Of a video with one segment only the header is read: the worker that extracts it reads the rest anyway.
     """
     _refuse_long(facts.duration_s, config)
     if facts.duration_s is not None and facts.duration_s <= config.segment_s:

@@ -40,11 +40,10 @@ class FrameIndex:
     duration_s: float
     """Seconds from the start of the first frame to the end of the last."""
     fault: VideoError | None = None
-    """What of the file could not be read: `VideoTruncatedError` or `VideoDamagedError`; None for a whole file."""
+    """Why part of the file could not be read: `VideoTruncatedError` or `VideoDamagedError`; None for a whole file."""
     keyframes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    """(num_keyframes,) int64: indices of the frames that decode without any other, ascending. From packets: those that the
-    container flags and whose bits do not deny it (`video_bits.starts_decoding`). Where not `is_exact`: those that the decoder
-    calls key frames. Empty where there is none, or none that is shown."""
+    """(num_keyframes,) int64: indices of the frames that decode without any other, ascending. If `is_exact`, the container flags
+    them and their bits agree (`bits.starts_decoding`); otherwise the decoder calls them key frames. Empty if none is shown."""
 
     @property
     def num_frames(self) -> int:

@@ -1,4 +1,4 @@
-"""The file under a video: reads that never lose an error, and what its first bytes say."""
+"""The file under a video: reads whose errors are kept, and what the first bytes say."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _EBML_SEGMENT_ID = b"\x18\x53\x80\x67"
 
 
 class VideoFile:
-    """A file object as FFmpeg reads it, which keeps what the object raises: the library between may swallow it."""
+    """A file object as FFmpeg reads it. It keeps what the object raises, because FFmpeg may swallow it."""
 
     def __init__(self, file: BinaryIO) -> None:
         """Take `file` over, opened for reading in binary and seekable.
@@ -112,10 +112,10 @@ class VideoFile:
         return head
 
     def check(self) -> None:
-        """Raise what the file object raised, if it did.
+        """Raise what the file object raised, if anything.
 
         Raises:
-            VideoStorageError: In place of any `Exception`; an interrupt comes out as it is.
+            VideoStorageError: For any `Exception`; an interrupt is raised as it is.
         """
         if isinstance(self._error, Exception):
             is_system = isinstance(self._error, OSError)
