@@ -1,6 +1,7 @@
 """What the benchmarks reckon with, on small cases. That they run at all is seen by running them."""
 
 import doctest
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,3 +95,20 @@ def test_faces_are_matched_one_to_one_and_videos_that_lose_all_are_counted():
 def test_memory_grows_if_it_rises_to_the_end(memory_mb, grows):
     noise = np.random.default_rng(1).normal(0, 0.5, 500)
     assert steady_run.trend(np.arange(500.0), memory_mb + noise).grows is grows
+
+
+def test_composed_scenes_count_switches_and_breaks():
+    from benchmarks.composed_scenes import Seen, mistakes
+
+    looks = [bytes([value] * 64) for value in (0, 200)]
+
+    def seen(second, person, shot=0, x=0.0):
+        return Seen(second, shot, (x, 0.0, x + 100, 100.0), looks[person], person)
+
+    taking_turns = [seen(second, second // 3) for second in range(6)]
+    found = mistakes(taking_turns, with_appearance=True)
+    assert (found.faces, found.switches, found.breaks) == (6, 0, 0)
+    found = mistakes(taking_turns, with_appearance=False)
+    assert (found.switches, found.breaks) == (1, 0)
+    far_apart = [seen(0, 0), seen(1, 0, x=5000.0), seen(2, 0, shot=1)]
+    assert mistakes([replace(face, appearance=looks[face.second % 2]) for face in far_apart], with_appearance=True).breaks == 1  # fmt: skip
