@@ -13,6 +13,7 @@ from dfd_core.errors import RequestError
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 IMAGE_FORMATS = ("png", "jpeg")
 SANDBOXES = ("auto", "require", "off")
+DETECTORS = ("dlib", "fast")
 _DETECTOR_WINDOW_PX = 80
 _LEAST_CPU_S = 60.0
 _FREE_BYTES = 500_000
@@ -185,9 +186,10 @@ class ExtractConfig:
         limits: What one video may cost.
         image_format: `png` or `jpeg` to keep encoded pictures in the faces' own size; None to make crops.
         detect_max_side_px: Longest side of the frame that the detector sees, pixels; a larger frame is scaled down.
-            None: the detector sees every frame in full size.
+            None: the detector's own choice, which is the full size for `dlib`.
         pictures: Whether each face comes with a picture to look at. It changes no crop, so runs that differ in it are the same
             configuration.
+        detector: Which face detector finds the faces, one of `DETECTORS`.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
@@ -198,6 +200,7 @@ class ExtractConfig:
     image_format: str | None = None
     detect_max_side_px: int | None = None
     pictures: bool = field(default=False, metadata=_NO_IDENTITY)
+    detector: str = "dlib"
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.segment_s) and self.segment_s > 0):
@@ -210,6 +213,8 @@ class ExtractConfig:
             raise RequestError(
                 f"Expected pictures as {' or '.join(IMAGE_FORMATS)}. Received: {self.image_format}"
             )
+        if self.detector not in DETECTORS:
+            raise RequestError(f"Expected a detector {' or '.join(DETECTORS)}. Received: {self.detector}")
         if self.detect_max_side_px is not None and self.detect_max_side_px < _DETECTOR_WINDOW_PX:
             raise RequestError(
                 f"Expected a longer side for the detector >= {_DETECTOR_WINDOW_PX} pixels, the size of its window. "

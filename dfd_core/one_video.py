@@ -91,6 +91,7 @@ def score_video(
     precision: str = "auto",
     raw: bool = False,
     detect_max_side_px: int | None = None,
+    detector: str | None = None,
     limits: Limits = _LIMITS,
     allow_http: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -107,7 +108,8 @@ def score_video(
         aggregation: How the frames become one number.
         precision: What the model computes in; `auto` for the fastest that the device has.
         raw: Leave out the model's calibration.
-        detect_max_side_px: Longer side of the frame that the face detector sees, pixels; None for frames as they are.
+        detect_max_side_px: Longer side of the frame that the face detector sees, pixels; None for its own.
+        detector: The face detector, `dlib` or `fast`; None for `dlib`.
         limits: What the video may cost.
         allow_http: Take an http or https address.
         cache_dir: Where finished graphs of models are kept, which makes the next start faster; None to keep none.
@@ -129,6 +131,7 @@ def score_video(
         margin=found.card.margin,
         limits=limits,
         detect_max_side_px=detect_max_side_px,
+        detector=detector or "dlib",
     )
     videos = _one(os.fspath(source), allow_http=allow_http)
     with (

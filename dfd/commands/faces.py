@@ -17,6 +17,7 @@ from dfd.exit_status import exit_with
 from dfd_core.answers.face_folder import finish_faces, refuse_own_columns
 from dfd_core.answers.png_tree import refuse_tree, write_png_tree
 from dfd_core.config import IMAGE_FORMATS, SAMPLINGS, ExtractConfig, Limits, Sampling, as_json
+from dfd_core.faces.versions import detector_version
 from dfd_core.run import worklist
 from dfd_core.run.counts import Counts
 from dfd_core.run.output_folder import OutputFolder
@@ -43,7 +44,8 @@ class ExtractFacesRequest:
         retry_kinds: The kinds of error whose videos are tried again; empty for none.
         stall_s: Seconds in which nothing finishes after which the log says what the run waits for.
         repair: Mend a damaged log before anything else.
-        detect_max_side_px: Longer side of the frame that the detector sees, pixels; None for frames as they are.
+        detect_max_side_px: Longer side of the frame that the detector sees, pixels; None for its own.
+        detector: The face detector; None for `dlib`, or for whichever made a folder of faces.
     """
 
     source: str
@@ -57,6 +59,7 @@ class ExtractFacesRequest:
     max_failed: float = 0.5
     retry_kinds: frozenset[str] = frozenset()
     detect_max_side_px: int | None = None
+    detector: str | None = None
     overwrite: bool = False
     repair: bool = False
     profile: bool = False
@@ -74,11 +77,13 @@ class ExtractFacesRequest:
             limits=self.limits,
             image_format=self.image_format,
             detect_max_side_px=self.detect_max_side_px,
+            detector=self.detector or "dlib",
         )
 
     def configuration(self) -> dict[str, Any]:
         """Return what two runs into the same folder must have in common."""
-        extraction = as_json(self.extract_config())
+        config = self.extract_config()
+        extraction = {**as_json(config), "detector_version": detector_version(config.detector)}
         del extraction["crop_px"]
         return {"job": JOB, "source": source_name(self.source), **extraction}
 

@@ -41,7 +41,8 @@ class ScoreRequest:
         retry_kinds: The kinds of error whose videos are tried again; empty for none.
         stall_s: Seconds in which nothing finishes after which the log says what the run waits for.
         repair: Mend a damaged log before anything else.
-        detect_max_side_px: Longer side of the frame that the detector sees, pixels; None for frames as they are.
+        detect_max_side_px: Longer side of the frame that the detector sees, pixels; None for its own.
+        detector: The face detector; None for `dlib`, or for whichever made a folder of faces.
     """
 
     source: str
@@ -58,6 +59,7 @@ class ScoreRequest:
     detect_max_side_px: int | None = None
     keep_faces: int = 6
     explain: bool = False
+    detector: str | None = None
     overwrite: bool = False
     repair: bool = False
     profile: bool = False
@@ -78,12 +80,13 @@ class ScoreRequest:
             limits=self.limits,
             detect_max_side_px=self.detect_max_side_px,
             pictures=self.keep_faces > 0,
+            detector=self.detector or "dlib",
         )
 
     def wanted(self, card: ModelCard) -> Wanted:
         """Return how the faces of the source are to be made."""
         sampling = Sampling.parse(self.sampling) if self.sampling else None
-        return Wanted(card.margin, sampling, self.detect_max_side_px)
+        return Wanted(card.margin, sampling, self.detect_max_side_px, self.detector)
 
     def configuration(self, card: ModelCard, source: Source) -> dict[str, Any]:
         """Return what two runs into the same folder must have in common."""
@@ -148,7 +151,7 @@ def _status(flags: dict[str, Any]) -> int:
         return run(_request(flags))
     from dfd.one_video import score_one
 
-    options = ("model", "sampling", "precision", "raw", "detect_max_side_px", "allow_http")
+    options = ("model", "sampling", "precision", "raw", "detect_max_side_px", "detector", "allow_http")
     aggregation, limits = Aggregation.parse(flags["aggregation"]), take_limits(dict(flags))
     chosen = {name: flags[name] for name in options}
     return score_one(flags["source"], flags, aggregation=aggregation, limits=limits, **chosen)

@@ -114,6 +114,7 @@ def prepare(out: OutputFolder, labelled: Labelled, address: str, settings: Train
         "images_shared_by_groups": split.num_shared_images,
         "faces_repeated_to_fill_the_last_step": placements["train"].size - placements["train"].count,
         "audit": found,
+        **({"detector": labelled.detector} if labelled.detector else {}),
         **({"places_by_dataset": _by_dataset(train, order)} if settings.dataset_weights else {}),
         **({"self_blend": blend_facts(train, blends)} if blends else {}),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import cv2
@@ -40,17 +41,26 @@ class Detect(Protocol):
 class FrontalFaceDetector:
     """dlib's frontal face detector (HOG features, a linear SVM and a pyramid; King 2009, "Dlib-ml")."""
 
-    def __init__(self, *, upsample: int = 0) -> None:
-        """Load the detector.
+    def __init__(self, *, upsample: int = 0, max_side_px: int | None = None) -> None:
+        """Take how frames are seen. The first frame loads the detector, in half a second.
 
         Args:
             upsample: How often the frame is doubled first; 0 finds faces of about 80 pixels and more.
+            max_side_px: Longer side of the frame that it sees, pixels; a larger frame is scaled down. None for all as
+                they are.
         """
-        self._detector: Any = dlib.get_frontal_face_detector()
         self._upsample = upsample
+        self._max_side_px = max_side_px
 
     def __call__(self, rgb: npt.NDArray[np.uint8]) -> list[Face]:
         """Return the faces of `rgb`, (height, width, 3) uint8 RGB, in the detector's order."""
+        return detect_scaled(rgb, self._find, max_side_px=self._max_side_px)
+
+    @cached_property
+    def _detector(self) -> Any:
+        return dlib.get_frontal_face_detector()
+
+    def _find(self, rgb: npt.NDArray[np.uint8]) -> list[Face]:
         boxes, confidences, _ = self._detector.run(rgb, self._upsample)
         return [
             Face(box.left(), box.top(), box.right(), box.bottom(), float(confidence))

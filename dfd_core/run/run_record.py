@@ -135,6 +135,8 @@ class RunRecord:
             OutputError: It was not; the message has the names and both values of what differs.
         """
         mine = self.values["configuration"]
+        if "detector" in configuration and "detector" not in mine:  # folders of before there was a choice
+            mine = {**mine, "detector": "dlib", "detector_version": configuration.get("detector_version")}
         names = [
             name
             for name in {**mine, **configuration}

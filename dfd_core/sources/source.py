@@ -20,11 +20,13 @@ class Wanted:
         margin: Of the model: fraction of a box's sides that is added on each side.
         sampling: Which frames are looked at; None for whatever the source has.
         detect_max_side_px: Longer side of the frame that the detector sees, pixels; None for whatever the source has.
+        detector: The face detector; None for whatever the source has.
     """
 
     margin: float
     sampling: Sampling | None = None
     detect_max_side_px: int | None = None
+    detector: str | None = None
 
 
 class Source(Protocol):

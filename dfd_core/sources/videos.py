@@ -13,6 +13,7 @@ import pyarrow.fs as pafs
 
 from dfd_core.config import ExtractConfig, as_json
 from dfd_core.errors import ManifestError, RequestError
+from dfd_core.faces.versions import detector_version
 from dfd_core.schemas import VIDEO_PLAN
 from dfd_core.sources.manifest import manifest_table, refuse_duplicates
 from dfd_core.sources.manifest_rows import read_manifest
@@ -89,7 +90,7 @@ class VideoSource:
 
     def extraction(self, config: ExtractConfig) -> dict[str, Any]:
         """Return what decides which crops leave the videos."""
-        return as_json(config)
+        return {**as_json(config), "detector_version": detector_version(config.detector)}
 
     def refuse_other(self, wanted: Wanted) -> None:
         """Do nothing: faces can be made in every way."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from dfd_core.config import ExtractConfig
 from dfd_core.errors import UnexpectedError, VideoError, VideoOutOfMemoryError, VideoUndecodableError
 from dfd_core.faces.appearance import appearance_of
-from dfd_core.faces.detect import Detect, Face, crop, cut_out, detect_scaled
+from dfd_core.faces.detect import Detect, Face, crop, cut_out
 from dfd_core.faces.images import encode
 from dfd_core.faces.kept import picture_of
 from dfd_core.faces.quality import quality_of
@@ -122,7 +122,7 @@ class _Work:
         for frame in video.decode_frames(file, positions, max_pixels=max_pixels, clock=clock):
             budget.spend(frame.rgb)
             clock.enter("detect")
-            found = detect_scaled(frame.rgb, self.detect, max_side_px=self.config.detect_max_side_px)
+            found = self.detect(frame.rgb)
             clock.enter("crop")
             self.num_frames += 1
             shot = self.shots.add(frame.rgb)

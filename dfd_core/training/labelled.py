@@ -28,6 +28,8 @@ IMAGE_SUFFIXES = frozenset("bmp jpeg jpg png tif tiff webp".split())
 
 _MAKE_MANIFEST = "Make a manifest of it first: python jobs/make_manifest.py FOLDER --out manifest.parquet"
 
+_DETECTOR = ("detector", "detector_version")
+
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
@@ -40,6 +42,7 @@ class Labelled:
         manifest: `uri video_id label group dataset`; only for `images`.
         margin: How far the faces' boxes were widened; None if the folder does not say.
         sampling: How the frames were chosen; None if the folder does not say.
+        detector: Name and version of the detector that found the faces, where the folder says it.
     """
 
     kind: Literal["faces", "images", "videos"]
@@ -48,6 +51,7 @@ class Labelled:
     manifest: pa.Table | None = None
     margin: float | None = None
     sampling: str | None = None
+    detector: str | None = None
 
 
 def open_labelled(address: str) -> Labelled:
@@ -85,10 +89,15 @@ def _open_folder(folder: Address) -> Labelled:
 
 
 def _made_with(folder: Address) -> dict[str, Any]:
-    """Return the margin and sampling that `run.json` of a folder of faces names."""
+    """Return the margin, the sampling and the detector that `run.json` of a folder of faces names."""
     try:
         configuration = json.loads(read_bytes(folder / "run.json"))["configuration"]
-        return {"margin": float(configuration["margin"]), "sampling": str(configuration["sampling"])}
+        detector = " ".join(str(configuration[name]) for name in _DETECTOR if name in configuration)
+        return {
+            "margin": float(configuration["margin"]),
+            "sampling": str(configuration["sampling"]),
+            "detector": detector or None,
+        }
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

@@ -178,6 +178,8 @@ def test_pictures_that_the_model_cannot_use_are_refused_in_one_line(faces, tmp_p
         score.run(
             ScoreRequest(str(faces), str(tmp_path / "bundle"), str(tmp_path / "out"), detect_max_side_px=640)
         )
+    with pytest.raises(RequestError, match="detected by dlib; --detector cannot be fast"):
+        score.run(ScoreRequest(str(faces), str(tmp_path / "bundle"), str(tmp_path / "out"), detector="fast"))
     assert not (tmp_path / "out").exists()
 
 

@@ -177,6 +177,7 @@ def test_the_same_command_again_decodes_nothing(first_run, archive):
     [
         ("--sampling", "interval:0.5", "sampling was 'stride', now 'interval:0.5'"),
         ("--detect-max-side", "640", "detect_max_side_px was None, now 640"),
+        ("--detector", "fast", "detector was 'dlib', now 'fast'"),
     ],
 )
 def test_another_configuration_in_the_same_folder_is_refused_by_name_and_value(

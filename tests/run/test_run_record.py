@@ -23,6 +23,16 @@ def test_other_limits_are_no_other_configuration_and_another_model_is(record):
         record.refuse_other(CONFIGURATION | {"model_id": "m@2"})
 
 
+def test_a_folder_of_before_there_was_a_choice_of_detector_was_made_with_dlib(record):
+    now = {"detector": "dlib", "detector_version": "dlib-20.0.1"}
+    record.refuse_other(CONFIGURATION | now)
+    with pytest.raises(OutputError, match="detector was 'dlib', now 'fast'"):
+        record.refuse_other(CONFIGURATION | {"detector": "fast", "detector_version": "centerface-1"})
+    later = RunRecord.new(CONFIGURATION | now, None)
+    with pytest.raises(OutputError, match=r"detector_version was 'dlib-20\.0\.1', now 'dlib-21'"):
+        later.refuse_other(CONFIGURATION | now | {"detector_version": "dlib-21"})
+
+
 def test_only_attempts_that_came_to_their_end_have_derived_the_tables(record):
     for outcome in ("interrupted", "complete", "estimated", "broken", "too_many_failed"):
         record.begin()

@@ -290,7 +290,7 @@ def test_measuring_costs_less_than_a_hundredth(clip_folder, detect):
 
 def test_faces_found_in_a_scaled_frame_are_cut_from_the_whole_one(tmp_path, detect):
     clip = write_clip(tmp_path / "large.mp4", astronaut_frames(30, 960, 720), fps=25)
-    found = faces_of(extract(clip, detect, ExtractConfig(detect_max_side_px=320)))
+    found = faces_of(extract(clip, FrontalFaceDetector(max_side_px=320)))
     assert [face["frame_index"] for face in found] == [0, 26]
     capture = cv2.VideoCapture(str(clip))
     frames = [capture.read()[1] for _ in range(27)]
@@ -304,5 +304,5 @@ def test_faces_found_in_a_scaled_frame_are_cut_from_the_whole_one(tmp_path, dete
 
 def test_a_frame_that_is_small_enough_gives_the_faces_of_before(clip_folder, detect):
     plain = extract(clip_folder / "good_a.mp4", detect)
-    scaled = extract(clip_folder / "good_a.mp4", detect, ExtractConfig(detect_max_side_px=320))
+    scaled = extract(clip_folder / "good_a.mp4", FrontalFaceDetector(max_side_px=320))
     assert faces_of(scaled) == faces_of(plain) != []

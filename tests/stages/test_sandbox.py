@@ -5,15 +5,16 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dfd_core.config import ExtractConfig, Limits
+from dfd_core.config import DETECTORS, ExtractConfig, Limits
 from dfd_core.faces.detect import FrontalFaceDetector
+from dfd_core.faces.detectors import load_detector
 from dfd_core.faces.images import encode
 from dfd_core.schemas import SEGMENT, SEGMENT_PICTURES, VIDEO_PLAN, face_crops, to_table
 from dfd_core.stages import plan
@@ -195,6 +196,18 @@ def test_the_rows_are_those_of_the_same_work_in_this_process(clip_folder):
             expected_row = extract_segment(segment, config, detect)
             assert without_seconds(sandbox.extract(segment)) == without_seconds(expected_row)
     sandbox.close()
+
+
+def test_the_child_makes_the_detector_that_the_configuration_names(clip_folder):
+    for name in DETECTORS:
+        config = ExtractConfig(detector=name, detect_max_side_px=240)
+        with closing(Sandbox(config)) as sandbox:
+            row = extract(sandbox, clip_folder / "good_a.mp4")
+        detect = load_detector(name, max_side_px=240)
+        assert row["faces"]
+        assert without_seconds(row) == without_seconds(
+            extract_segment(segment_of(clip_folder / "good_a.mp4"), config, detect)
+        )
 
 
 def test_fifty_megabytes_of_faces_come_through(good):

@@ -52,7 +52,10 @@ def read_folder(folder: OutputFolder) -> PictureSource:
             f"and {num_segments - runs.num_rows} segments are not done. The command that fills the folder completes it."
         )
     made_with = {name: settings[name] for name in ("margin", "image_format", "sampling")}
-    made_with["detect_max_side_px"] = settings.get("detect_max_side_px")  # older folders have none
+    made_with["detect_max_side_px"] = settings.get("detect_max_side_px")  # older folders have none of these
+    made_with["detector"] = settings.get("detector", "dlib")
+    if "detector_version" in settings:
+        made_with["detector_version"] = settings["detector_version"]
     return PictureSource("faces", manifest, plans, runs, made_with)
 
 

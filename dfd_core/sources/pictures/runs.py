@@ -96,6 +96,11 @@ class PictureSource:
         if wanted_px is not None and wanted_px != side_px:
             found = "in frames as they are" if side_px is None else f"with --detect-max-side {side_px}"
             raise RequestError(f"The faces were detected {found}; --detect-max-side cannot be {wanted_px}")
+        detector = self.made_with["detector"]
+        if wanted.detector is not None and wanted.detector != detector:
+            raise RequestError(
+                f"The faces were detected by {detector}; --detector cannot be {wanted.detector}"
+            )
 
 
 def list_array(lengths: npt.NDArray[np.int64], values: pa.Array, kind: pa.DataType) -> pa.Array:

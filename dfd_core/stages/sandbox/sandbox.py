@@ -62,8 +62,7 @@ class Sandbox:
         Args:
             config: What leaves a video, and what it may cost. Pickled for the child.
             open_video: Opens a video's address, in this process. Picklable.
-            detect: The face detector, pickled for the child; None for `FrontalFaceDetector()`, which the child makes at
-                its first segment.
+            detect: The face detector, pickled for the child; None for the one that `config` names.
         """
         self._config = config
         self._open_video = open_video

@@ -23,16 +23,17 @@ def prepare(config: ExtractConfig, detect: Detect | None, open_video: OpenVideo)
 
     Args:
         config: What leaves a video.
-        detect: The face detector, if it is not the default one.
+        detect: The face detector; None for the one that `config` names.
         open_video: Never called here. Its module comes with it, and with that the classes of the files that it opens.
     """
     import cv2
 
+    from dfd_core.faces.detectors import load_detector
+
     cv2.setNumThreads(1)  # a worker is one core
     os.nice(_NICER)
     _rehearse(config)
-    if detect is not None:
-        _detectors.append(detect)
+    _detectors.append(detect or load_detector(config.detector, max_side_px=config.detect_max_side_px))
 
 
 def _rehearse(config: ExtractConfig) -> None:
@@ -77,7 +78,7 @@ def extract(segment: Row, config: ExtractConfig, file: BinaryIO) -> Row:
     """Return what `extract.extract_once` makes of a segment of an open video."""
     from dfd_core.stages.extract import extract_once
 
-    return extract_once(segment, config, _detector(), lambda _: file)
+    return extract_once(segment, config, _detectors[0], lambda _: file)
 
 
 def crop(run: Row, pictures: Row, config: ExtractConfig) -> Row:
@@ -88,12 +89,4 @@ def crop(run: Row, pictures: Row, config: ExtractConfig) -> Row:
 
 
 _detectors: list[Detect] = []
-"""The child's one detector, once it is there."""
-
-
-def _detector() -> Detect:
-    if not _detectors:
-        from dfd_core.faces.detect import FrontalFaceDetector
-
-        _detectors.append(FrontalFaceDetector())
-    return _detectors[0]
+"""The child's one detector."""
