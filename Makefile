@@ -14,7 +14,7 @@ DEMO_QUERY := SELECT video_id, label, method, status, num_faces, round(p_fake, 3
 BENCH_VIDEOS := $(or $(VIDEOS),$(wildcard ../shared/data/archive),demo/archive)
 BENCH_NEEDS := $(INSTALLED) $(if $(filter demo/archive,$(BENCH_VIDEOS)),demo/archive/train/manifest.csv)
 
-.PHONY: help demo demo-train test test-drills check bench bench-long bench-scale bench-steady bench-parts drill-kill drill-torn drill-fuzz drill-attack lock clean
+.PHONY: help demo demo-train test test-drills check bench bench-long bench-scale bench-steady bench-parts drill-kill drill-torn drill-fuzz drill-attack pictures lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -32,6 +32,7 @@ help:
 	@echo "make drill-torn  lose power and cut files in 30 rounds, and compare what is left (ROUNDS=, SEED=)"
 	@echo "make drill-fuzz  damage 2000 copies of the videos in VIDEOS and see each end as a row (MUTANTS=, SEED=)"
 	@echo "make drill-attack  try everything from inside a taken-over decoding process, and see each try fail"
+	@echo "make pictures  the picture of the review page in the README, from the demo's clips (needs Chromium)"
 	@echo "make lock   pin every package again (UPGRADE=--upgrade takes newer ones)"
 	@echo "make clean  remove the demo and the caches, not $(VENV)"
 
@@ -104,6 +105,10 @@ LOCKED = $(PY) -m uv pip compile --universal --python-version 3.11 --quiet $(UPG
 	--no-emit-index-url --system-certs --annotation-style line --custom-compile-command "make lock"
 
 # One lock for Python 3.11 to 3.13. Two more hold the same versions: what a GPU needs, and what only reads results.
+pictures: demo/archive/train/manifest.csv
+	@test -d demo/scores/pictures || $(PY) jobs/score.py demo/archive/held_out/manifest.csv --out demo/scores
+	@$(PY) -m benchmarks.review_picture demo/scores
+
 lock: $(INSTALLED)
 	@$(PIP) install uv==0.13.9
 	@$(LOCKED) pyproject.toml --extra dev --output-file requirements.lock

@@ -119,6 +119,11 @@ function factsOf(record) {
     [el("dt", {}, el("bdi", {}, name)), el("dd", {}, el("bdi", {}, value), note ? el("small", {}, note) : null)]));
 }
 
+function mapSwitch() {
+  const box = el("input", { type: "checkbox", id: "maps", onchange: () => byId("video").classList.toggle("with-maps", box.checked) });
+  return el("p", { class: "warning" }, el("label", {}, box, " Show which parts move the score ( m ). "), summary.occlusion_is_no_proof);
+}
+
 async function showVideo(rank) {
   const video = videos[rank];
   if (!video) return showListView();
@@ -140,11 +145,9 @@ async function showVideo(rank) {
       record.reason ? ` Why not: ${record.reason}.` : "")),
     record.expected ? el("p", { class: "soft expected" }, record.expected) : null,
     el("div", { class: "columns" },
-      el("div", { class: "wide" }, playable, record.faces.length ? view.lanes : null),
+      el("div", { class: "wide" }, playable, record.faces.length ? view.lanes : null, hasMaps ? mapSwitch() : null,
+        record.pictures.length || record.tracks.length ? tracks.map((track) => trackSection(view, track)) : null),
       el("div", { class: "narrow" }, decisionBar(view, video), el("h3", {}, "Facts"), factsOf(record))),
-    hasMaps ? el("p", { class: "warning" }, el("label", {}, el("input", { type: "checkbox", id: "maps", onchange: (event) => byId("video").classList.toggle("with-maps", event.target.checked) }),
-      " Show which parts move the score ( m ). "), summary.occlusion_is_no_proof) : null,
-    ...(record.pictures.length || record.tracks.length ? tracks.map((track) => trackSection(view, track)) : []),
     el("p", { class: "soft" }, summary.no_proof));
   byId("video").classList.remove("with-maps");
   open = view;
