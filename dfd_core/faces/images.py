@@ -1,7 +1,6 @@
-"""Pictures of faces in Parquet: their bytes, and which columns of a table hold what.
+"""Pictures of faces in Parquet: their bytes, and the columns that describe them.
 
-Two kinds of table are read alike: `faces/` of `jobs/extract_faces.py` (schema FACE_IMAGES), and tables made elsewhere,
-one picture a row.
+Two kinds of table are read: `faces/` of `dfd faces` (schema FACE_IMAGES), and tables made elsewhere, one picture a row.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ class FaceColumns:
 
     Attributes:
         image: Holds the encoded picture: binary, or a struct with a binary field `bytes`.
-        video_id: Names what a picture was taken from, in text or numbers; rows of one video share it. The column
-            `video_id` goes before all others, and text before numbers.
+        video_id: Names the video of a picture, in text or numbers. A column `video_id` is preferred, then a column of
+            text.
         label: `real` or `fake`; None where the table has no labels.
         group: The source video or person, in text or numbers; None where the table has none.
         dataset: Where a picture is from, in text: `dataset` or `pool`; None where the table has neither.
@@ -48,10 +47,10 @@ class FaceColumns:
 
     @classmethod
     def of(cls, schema: pa.Schema) -> FaceColumns:
-        """Return which columns of `schema` hold what.
+        """Return the columns of `schema` by their meaning.
 
         Raises:
-            ManifestError: It has no picture, or nothing that names one, or a `video_id` that cannot.
+            ManifestError: No column holds pictures, none names them, or `video_id` has another type.
         """
         image = _first(schema, _IMAGE_NAMES, _holds_bytes)
         video_id = (

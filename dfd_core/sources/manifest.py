@@ -71,7 +71,7 @@ def _plan_key(file: File) -> str:
 
 
 def refuse_reserved(names: Sequence[str], *, of: str = "The manifest") -> None:
-    """Raise ManifestError if a column is there twice, or has a name that the results use."""
+    """Raise ManifestError if two columns share a name, or one has a name that the results use."""
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise ManifestError(f"{of} has a column twice: {', '.join(repeated)}")
@@ -111,7 +111,7 @@ def refuse_duplicates(video_ids: pa.ChunkedArray) -> None:
 
 
 def refuse_rows(rows: Sequence[int], fault: str, *, of: str = "the manifest") -> None:
-    """Raise ManifestError naming `rows` as a person counts them, the first being row 1."""
+    """Raise ManifestError if there are `rows`, and name the first of them. The message counts from 1."""
     if rows:
         named = ", ".join(str(row + 1) for row in rows[:_NAMED_ROWS])
         more = f" and {len(rows) - _NAMED_ROWS} more" if len(rows) > _NAMED_ROWS else ""

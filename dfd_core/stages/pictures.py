@@ -1,4 +1,4 @@
-"""Runs of face pictures → face crops: what scoring reads where no video has to be decoded."""
+"""Runs of face pictures → face crops, for scoring without decoding a video."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def pictures_of(
 
 
 def _may_pass(error: Exception) -> bool:
-    """Return whether the storage may answer otherwise when it is asked again."""
+    """Return whether another attempt may succeed."""
     lasting = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError, pa.ArrowException)
     return not isinstance(error, lasting) and "AWS Error ACCESS_DENIED" not in str(error)
 
@@ -162,7 +162,7 @@ def crop_pictures(run: Mapping[str, Any], pictures: Mapping[str, Any], config: E
 
     Args:
         run: FACE_RUN.
-        pictures: What `pictures_of` gave for it.
+        pictures: The row of `pictures_of` for it.
         config: The side of a crop and the limits.
     """
     clock = StepClock("decode")

@@ -1,7 +1,7 @@
-"""Datasets as people have them → labels, groups and splits, and everything in them that does not add up.
+"""Datasets in their official layouts → labels, groups and splits, and a list of what contradicts them.
 
 Nothing is guessed: a video whose label is unknown or contradictory is left out and reported.
 
-`group` is a connected component of sources: a fake joins everything that it was made from, and whatever else was made
-from that. It is called `DATASET:FIRST_MEMBER`. docs/datasets.md says what it means for each dataset.
+`group` is a connected component of sources: a fake joins the footage that it was made from with everything else made
+from that footage. Its name is `DATASET:FIRST_MEMBER`. docs/datasets.md says what it means for each dataset.
 """

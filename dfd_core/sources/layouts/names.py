@@ -1,4 +1,4 @@
-"""What the path of a file says of the sources of its footage."""
+"""The sources of a video, from its path."""
 
 from __future__ import annotations
 

@@ -32,13 +32,13 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """Something that does not add up.
+    """A contradiction or a gap in a dataset.
 
     Attributes:
         kind: One of `KINDS`.
-        path: What it is about: a file relative to the tree, or the name of a group.
-        detail: What was met, where the kind alone does not say it.
-        dataset: As in the manifest, where it is known.
+        path: The file, relative to the tree, or the name of the group.
+        detail: What was found; empty if the kind says it all.
+        dataset: As in the manifest; None if it is not known.
     """
 
     kind: str
@@ -99,7 +99,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Sources that belong together, whatever videos show them."""
+    """Sources of one group."""
 
     sources: tuple[str, ...]
 

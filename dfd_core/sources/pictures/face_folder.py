@@ -1,4 +1,4 @@
-"""The output folder of `jobs/extract_faces.py` as a source of pictures."""
+"""The output folder of `dfd faces` as a source of pictures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OF_SEGMENT = ["segment_id", "plan_key", "num_frames", "error_kind", "extracted_
 
 
 def is_of_faces(folder: OutputFolder) -> bool:
-    """Return whether an output folder was made by `jobs/extract_faces.py`."""
+    """Return whether an output folder was made by `dfd faces`."""
     try:
         record = RunRecord.read(folder)
     except OutputError:  # somebody else's
@@ -31,7 +31,7 @@ def is_of_faces(folder: OutputFolder) -> bool:
 
 
 def read_folder(folder: OutputFolder) -> PictureSource:
-    """Return the pictures of a folder of `jobs/extract_faces.py`.
+    """Return the pictures of a folder of `dfd faces`.
 
     Raises:
         ManifestError: They cannot be read, or the folder is not complete.

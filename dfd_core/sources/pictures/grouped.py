@@ -41,7 +41,7 @@ class TableFile:
 
 
 def grouped(given: pa.Table, own: list[str], files: Sequence[TableFile]) -> PictureSource:
-    """Return the source of the rows `given`: those with the same `video_id` are one video's, in their order."""
+    """Return the rows `given` as a source. Rows with the same `video_id` are of one video, in their order."""
     rows = pd.DataFrame({"video_id": given.column("video_id").cast(pa.string()).to_pandas()})
     missing = rows["video_id"].isna() | (rows["video_id"] == "")
     refuse_rows(np.flatnonzero(missing).tolist(), "has no name of what it is taken from", of=TABLE)
@@ -63,7 +63,7 @@ def grouped(given: pa.Table, own: list[str], files: Sequence[TableFile]) -> Pict
 
 
 def _refuse_contradictions(given: pa.Table, video: Any, first_rows: Any) -> None:
-    """Raise ManifestError where the pictures of one video have different labels or groups, or one is there twice."""
+    """Raise ManifestError if pictures of one video differ in label or group, or two are of one face."""
     for name in ("label", "group"):
         if name in given.column_names:
             codes = pd.factorize(given.column(name).to_pandas(), use_na_sentinel=True)[0]

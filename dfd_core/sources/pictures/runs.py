@@ -1,4 +1,4 @@
-"""A list of videos whose faces are there already, and where their pictures are."""
+"""Videos whose faces were cut out before, and where their pictures are."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ RUNS = pa.schema(
         pa.field("group_rows", pa.int64(), nullable=False),
     ]
 )
-"""Where the pictures of a segment are: `position` is the segment's in its video, `group_rows` the size of the largest row
-group of its file."""
+"""Where the pictures of a segment are. `position` is that of the segment in its video, `group_rows` the number of rows in the
+largest row group of its file."""
 
 
 @dataclass(frozen=True, slots=True)
 class PictureSource:
-    """A list of videos whose faces are there already.
+    """A list of videos whose faces were cut out before.
 
     Attributes:
-        kind: `faces` for a folder of `jobs/extract_faces.py`, `face_table` for tables made elsewhere.
+        kind: `faces` for a folder of `dfd faces`, `face_table` for tables made elsewhere.
         table: MANIFEST, then the user's own columns.
-        plans: VIDEO_PLAN of each video; nothing of a video is known that the source does not say.
+        plans: VIDEO_PLAN of each video, with what the source knows of it.
         runs: RUNS, one row per segment.
-        made_with: Of a folder of faces, the settings that decide what is on the pictures.
+        made_with: The settings that the pictures were made with; empty for tables made elsewhere.
     """
 
     kind: str
@@ -86,7 +86,7 @@ class PictureSource:
         if margin != wanted.margin:
             raise RequestError(
                 f"The faces were cut out with a margin of {margin:g}, the model expects {wanted.margin:g}: "
-                "jobs/extract_faces.py --margin makes others"
+                "dfd faces --margin makes others"
             )
         if wanted.sampling is not None and str(wanted.sampling) != sampling:
             raise RequestError(
