@@ -14,7 +14,7 @@ DEMO_QUERY := SELECT video_id, label, method, status, num_faces, round(p_fake, 3
 BENCH_VIDEOS := $(or $(VIDEOS),$(wildcard ../shared/data/archive),demo/archive)
 BENCH_NEEDS := $(INSTALLED) $(if $(filter demo/archive,$(BENCH_VIDEOS)),demo/archive/train/manifest.csv)
 
-.PHONY: help demo demo-train test test-drills check bench bench-long bench-scale bench-steady bench-parts drill-kill drill-torn drill-fuzz drill-attack pictures lock clean
+.PHONY: help demo demo-train test test-drills check bench bench-long bench-scale bench-steady bench-parts drill-kill drill-torn drill-fuzz drill-attack pictures lock audit clean
 .DELETE_ON_ERROR:
 
 help:
@@ -32,6 +32,7 @@ help:
 	@echo "make drill-torn  lose power and cut files in 30 rounds, and compare what is left (ROUNDS=, SEED=)"
 	@echo "make drill-fuzz  damage 2000 copies of the videos in VIDEOS and see each end as a row (MUTANTS=, SEED=)"
 	@echo "make drill-attack  try everything from inside a taken-over decoding process, and see each try fail"
+	@echo "make audit  ask which locked packages have known vulnerabilities (needs the network)"
 	@echo "make pictures  the picture of the review page in the README, from the demo's clips (needs Chromium)"
 	@echo "make lock   pin every package again (UPGRADE=--upgrade takes newer ones)"
 	@echo "make clean  remove the demo and the caches, not $(VENV)"
@@ -114,6 +115,12 @@ lock: $(INSTALLED)
 	@$(LOCKED) pyproject.toml --extra dev --output-file requirements.lock
 	@$(LOCKED) pyproject.toml --extra gpu --constraint requirements.lock --output-file requirements-gpu.lock
 	@$(LOCKED) --group pyproject.toml:read --constraint requirements.lock --output-file requirements-read.lock
+
+# Asks a service on the network for known vulnerabilities of the locked packages, so it is no part of make check.
+audit: $(INSTALLED)
+	@$(PIP) install pip-audit==2.10.1
+	@set -e; for lock in requirements.lock requirements-gpu.lock; do \
+		$(PY) -m pip_audit --require-hashes --disable-pip --progress-spinner off --requirement $$lock; done
 
 clean:
 	@rm -rf demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

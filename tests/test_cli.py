@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from dfd.cli import COMMANDS, load_command, main
+from tests.scored_folder import many_videos, write_scores
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {"ray", "tensorflow", "keras", "dlib", "av"}
@@ -87,6 +88,29 @@ def test_the_options_of_a_command_complete() -> None:
 @pytest.mark.parametrize("name", READING)
 def test_a_command_that_only_reads_results_needs_no_heavy_library(name: str) -> None:
     assert imported_by(name, "--help")[1] == set()
+
+
+WITHOUT = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {heavy!r}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+from dfd.cli import run
+run(sys.argv[1:])
+"""
+
+
+def test_results_are_judged_where_the_heavy_libraries_are_not_installed(tmp_path: Path) -> None:
+    scores = write_scores(tmp_path / "scores", many_videos())
+    arguments = ["evaluate", str(scores), "--out", str(tmp_path / "report"), "--resamples", "20"]
+    command = [sys.executable, "-c", WITHOUT.format(heavy=HEAVY), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "report" / "report.html").exists()
 
 
 def test_json_is_one_object_on_standard_output(tmp_path: Path) -> None:
