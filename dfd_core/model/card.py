@@ -6,17 +6,28 @@ import dataclasses
 import json
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dfd_core.config import SAMPLINGS, Sampling
-from dfd_core.errors import ModelError, RequestError
+from dfd_core.config import SAMPLINGS
+from dfd_core.errors import ModelError
 from dfd_core.model.calibration import Calibration
-from dfd_core.model.quality_limits import QualityLimits
+from dfd_core.model.card_values import (
+    MAX_NAME,
+    are_classes,
+    are_limits,
+    are_ordered,
+    is_calibration,
+    is_int,
+    is_name,
+    is_number,
+    is_sampling,
+    is_triple,
+    why_unwritable,
+)
 
 MODEL_FILENAME = "model.keras"
 CARD_FILENAME = "card.json"
@@ -31,9 +42,7 @@ SCALES = ("x/255", "x/127.5-1", "x")
 OUTPUTS = ("probability", "logit")
 
 _MAX_CARD_BYTES = 16 << 20
-_MAX_DEPTH = 50
-MAX_NAME = 200
-"""Characters of a card's name, which every row of the output repeats."""
+_MAX_RULE = 2000
 
 _OPTIONAL = ("mean", "std", "calibration", "threshold_low", "threshold_high", "verdict_rule")
 _TWO_THRESHOLDS = "with `threshold_high` two numbers, 0 <= low <= high <= 1, or both null"
@@ -98,38 +107,37 @@ class ModelCard:
         for name in ("mean", "std", "classes"):
             value = getattr(self, name)
             object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
-        self._check(
-            "name", _is_name(self.name), f"text that can be printed, of at most {MAX_NAME} characters"
-        )
+        self._check("name", is_name(self.name), f"text that can be printed, of at most {MAX_NAME} characters")
         size = self.input_size
         self._check("input_size", is_int(size) and 8 <= size <= 2048, "pixels, an integer from 8 to 2048")
         self._check("color", self.color in COLORS, f"one of {', '.join(COLORS)}")
         self._check("scale", self.scale in SCALES, f"one of {', '.join(SCALES)}")
-        self._check("mean", self.mean is None or _is_triple(self.mean), "three numbers")
+        self._check("mean", self.mean is None or is_triple(self.mean), "three numbers")
         self._check(
-            "std", self.std is None or (_is_triple(self.std) and min(self.std) > 0), "three positive numbers"
+            "std", self.std is None or (is_triple(self.std) and min(self.std) > 0), "three positive numbers"
         )
-        self._check("margin", _is_number(self.margin) and 0 <= self.margin <= 10, "a number from 0 to 10")
+        self._check("margin", is_number(self.margin) and 0 <= self.margin <= 10, "a number from 0 to 10")
         self._check(
-            "classes", _are_classes(self.classes), '["fake", "real"], ["real", "fake"], ["fake"] or ["real"]'
+            "classes", are_classes(self.classes), '["fake", "real"], ["real", "fake"], ["fake"] or ["real"]'
         )
         self._check("output", self.output in OUTPUTS, f"one of {', '.join(OUTPUTS)}")
         self._check(
-            "threshold", _is_number(self.threshold) and 0 <= self.threshold <= 1, "a number from 0 to 1"
+            "threshold", is_number(self.threshold) and 0 <= self.threshold <= 1, "a number from 0 to 1"
         )
-        self._check("threshold_low", _are_ordered(self.threshold_low, self.threshold_high), _TWO_THRESHOLDS)
+        self._check("threshold_low", are_ordered(self.threshold_low, self.threshold_high), _TWO_THRESHOLDS)
         self._check(
             "verdict_rule",
-            self.verdict_rule is None or isinstance(self.verdict_rule, str),
-            "a string or null",
+            self.verdict_rule is None
+            or (isinstance(self.verdict_rule, str) and len(self.verdict_rule) <= _MAX_RULE),
+            f"text of at most {_MAX_RULE} characters, or null",
         )
-        self._check("limits", _are_limits(self.limits), "an object of limits, each a number of at least 0")
+        self._check("limits", are_limits(self.limits), "an object of limits, each a number of at least 0")
         self._check(
             "calibration",
-            self.calibration is None or _is_calibration(self.calibration),
+            self.calibration is None or is_calibration(self.calibration),
             'null, {"kind": "temperature", "temperature": T > 0}, "logistic" with bias too, or "isotonic" with p_raw and p_fake',
         )
-        self._check("sampling", _is_sampling(self.sampling), SAMPLINGS)
+        self._check("sampling", is_sampling(self.sampling), SAMPLINGS)
         self._check("trained", isinstance(self.trained, bool), "true or false")
         for name in ("training", "metrics", "versions", "extra"):
             self._check(name, isinstance(getattr(self, name), Mapping), "an object")
@@ -244,75 +252,6 @@ def read_fields(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{path} is not readable JSON: {error}") from error
     if not isinstance(fields, dict):
         raise ModelError(f"{path}: Expected an object. Received: {type(fields).__name__}")
-    if problem := _why_unwritable(fields):
+    if problem := why_unwritable(fields):
         raise ModelError(f"{path} is unusable: it {problem}")
     return fields
-
-
-def _why_unwritable(value: object) -> str | None:
-    """Return why a decoded JSON value could not be written again, as `run.json` does; None if it could."""
-    pending: list[tuple[object, int]] = [(value, 1)]
-    while pending:
-        value, depth = pending.pop()
-        if depth > _MAX_DEPTH:
-            return f"is nested deeper than {_MAX_DEPTH} levels"
-        if isinstance(value, dict):
-            pending += [(part, depth + 1) for pair in value.items() for part in pair]
-        elif isinstance(value, list):
-            pending += [(part, depth + 1) for part in value]
-        elif isinstance(value, str) and not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                return "holds text that is not Unicode"
-    return None
-
-
-def is_int(value: object) -> bool:
-    """Return whether a decoded JSON value is an integer; true and false are not."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    # An integer of hundreds of digits is no float.
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-
-
-def _is_name(value: object) -> bool:
-    """Return whether a decoded JSON value is a name; a lone surrogate is not printable."""
-    return isinstance(value, str) and value.strip() != "" and len(value) <= MAX_NAME and value.isprintable()
-
-
-def _is_triple(value: object) -> bool:
-    return isinstance(value, tuple) and len(value) == 3 and all(_is_number(entry) for entry in value)
-
-
-def _is_calibration(value: object) -> bool:
-    try:
-        return isinstance(value, Mapping) and bool(Calibration.from_card(value))
-    except (ValueError, TypeError, OverflowError):
-        return False
-
-
-def _are_ordered(low: object, high: object) -> bool:
-    if low is None or high is None:
-        return low is high
-    return _is_number(low) and _is_number(high) and 0 <= low <= high <= 1  # type: ignore[operator]
-
-
-def _are_limits(value: object) -> bool:
-    try:
-        return isinstance(value, Mapping) and bool(QualityLimits.from_card(value))
-    except (ValueError, TypeError):
-        return False
-
-
-def _is_sampling(value: object) -> bool:
-    try:
-        return isinstance(value, str) and bool(Sampling.parse(value))
-    except RequestError:
-        return False
-
-
-def _are_classes(value: object) -> bool:
-    return value in [("fake", "real"), ("real", "fake"), ("fake",), ("real",)]

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from dfd_core.errors import ModelError
-from dfd_core.model.card import WHAT_TO_PASS, is_int
+from dfd_core.model.card import WHAT_TO_PASS
+from dfd_core.model.card_values import is_int
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
