@@ -218,10 +218,16 @@ def tell(found: Estimate, work: Worklist) -> str:
         ("scoring", _between(prediction.score_s.scaled(1 / 3600), "{:,.3g}") + f" {device}-actor-hours"),
         ("time here", f"{_clocks(found.work_s)}, after {found.start_s:.0f} s to load the model"),
         ("balance", balance),
-        ("output", _between(found.output_bytes.scaled(1e-6), "{:,.3g}") + " MB"),
-        ("pictures", f"{found.picture_bytes * work.num_open / 1e6:,.3g} MB of kept faces in the log, at most as much again in pictures/"),
+        ("output", _output(found, work)),
     ]  # fmt: skip
     return "\n".join(f"{name:<12}{text}" for name, text in lines)
+
+
+def _output(found: Estimate, work: Worklist) -> str:
+    """Return what the log and `faces/` will weigh, and what of the log `pictures/` holds again at most."""
+    megabytes = _between(found.output_bytes.scaled(1e-6), "{:,.3g}") + " MB"
+    pictures = found.picture_bytes * work.num_open / 1e6
+    return f"{megabytes}, and pictures of at most {pictures:,.3g} MB" if pictures else megabytes
 
 
 def _between(quantity: Quantity, form: str) -> str:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from unittest.mock import ANY
 
 import numpy as np
@@ -15,7 +16,8 @@ import pytest
 
 from dfd.commands import verify
 from dfd_core.errors import ERROR_KINDS
-from dfd_core.schemas import FACES, VIDEOS
+from dfd_core.review.page import write_page
+from dfd_core.schemas import FACES, PICTURES, VIDEOS
 from tests.reference import seed_loop
 from tests.run_job import ROOT, run_job, run_job_here
 
@@ -117,6 +119,22 @@ def test_every_file_of_a_table_has_its_schema(first_run):
     for name, schema in (("videos", VIDEOS), ("faces", FACES)):
         for file in (first_run[0] / name).glob("*.parquet"):
             assert pq.read_schema(file).equals(schema)
+
+
+def test_a_run_keeps_a_few_faces_of_each_video_and_has_a_page(first_run, tmp_path):
+    pictures = pq.read_table(first_run[0] / "pictures")
+    assert pictures.schema.equals(PICTURES)
+    faces = {
+        (row["video_id"], row["frame_index"], row["face_index"]): row["p_fake"]
+        for row in pq.read_table(first_run[0] / "faces").to_pylist()
+    }
+    rows = pictures.to_pylist()
+    assert {row["video_id"] for row in rows} == {video_id for video_id, *_ in faces}
+    assert max(Counter(row["video_id"] for row in rows).values()) <= 6
+    for row in rows:
+        assert row["p_fake"] == faces[row["video_id"], row["frame_index"], row["face_index"]]
+        assert row["jpeg"].startswith(b"\xff\xd8") and row["occlusion"] is None
+    assert write_page(str(first_run[0]), str(tmp_path / "page")).num_pictures == len(rows)
 
 
 def test_faces_are_the_seeds_loop_over_every_frame(first_run, archive):

@@ -53,6 +53,16 @@ def scored(*segments, predict=brightness):
     return score_segments(table, predict, crop_px=CROP_PX)
 
 
+def with_pictures(row):
+    """The segment, each face with a picture whose file names it."""
+    box = {"left": 1, "top": 1, "right": 3, "bottom": 3}
+    faces = [
+        face | {"picture": {"width": 4, "height": 4, **box, "jpeg": f"{row['segment_id']}{place}".encode()}}
+        for place, face in enumerate(row["faces"])
+    ]
+    return row | {"faces": faces}
+
+
 def p_fake(table):
     return [[face["p_fake"] for face in faces] for faces in table.column("faces").to_pylist()]
 
@@ -119,3 +129,25 @@ def test_a_face_without_a_number_is_said_and_never_made_up():
     assert p_fake(table) == [pytest.approx([0, 0.2]), pytest.approx([0.4]), []]
     assert table.column("error_kind").to_pylist() == ["unscorable", None, "unscorable"]
     assert "2 of the faces" in table.column("error_message").to_pylist()[2]
+
+
+@pytest.mark.parametrize("explain", [False, True])
+def test_each_segment_keeps_its_own_most_and_least_suspicious_pictures(explain):
+    rows = [
+        with_pictures(segment("a", [0, 255, 102])),
+        with_pictures(segment("b", [])),
+        with_pictures(segment("c", [51])),
+    ]
+    table = score_segments(
+        to_table(rows, face_crops(CROP_PX, pictures=True)),
+        brightness,
+        crop_px=CROP_PX,
+        keep_faces=2,
+        explain=explain,
+    )
+    assert table.schema.equals(SEGMENT_RESULT)
+    kept = table.column("pictures").to_pylist()
+    assert [[picture["jpeg"] for picture in of] for of in kept] == [[b"a0", b"a1"], [], [b"c0"]]
+    assert [picture["frame_index"] for picture in kept[0]] == [0, 1]
+    lengths = {len(picture["occlusion"] or []) for of in kept for picture in of}
+    assert lengths == ({49} if explain else {0})

@@ -142,7 +142,7 @@ async function showVideo(rank) {
       el("button", { type: "button", disabled: place < 0 || place >= shown.length - 1, onclick: () => step(1), title: "j" }, "Next")),
     el("h2", {}, pathName(video.id)),
     el("p", { class: "answer" }, verdictChip(video.verdict, video.status), el("span", {}, record.answer,
-      record.reason ? ` Why not: ${record.reason}.` : "")),
+      record.reason ? ` Reason: ${record.reason}.` : "")),
     record.expected ? el("p", { class: "soft expected" }, record.expected) : null,
     el("div", { class: "columns" },
       el("div", { class: "wide" }, playable, record.faces.length ? view.lanes : null, hasMaps ? mapSwitch() : null,
