@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -42,7 +43,7 @@ def print_summary(out: OutputFolder, counts: Counts, card: ModelCard) -> None:
         console = _print_counts(counts)
         if not card.trained:
             console.print("[bold]The model is untrained: these scores are noise.[/bold]")
-        _print_results(console, out, query, code)
+        _print_results(console, out, query, code, tables=("videos", "tracks", "spans", "faces"))
 
     values = {"model_id": card.model_id, "trained": card.trained}
     print_result(_values(out, counts) | values, print_text)
@@ -94,14 +95,16 @@ def stage_table(counts: Counts) -> str:
     )
 
 
-def _print_results(console: Console, out: OutputFolder, query: str, code: str) -> None:
+def _print_results(
+    console: Console, out: OutputFolder, query: str, code: str, *, tables: Sequence[str] = ("videos", "faces")
+) -> None:
     """Print where the results are, and a `query` and `code` to paste, in which `{folder}` stands for the folder."""
     folder = _folder(out)
     query, code = (text.replace("{folder}", folder) for text in (query, code))
     console.print(
         escape(
             f"""
-results: {folder}/videos  {folder}/faces  {folder}/run.json
+results: {"  ".join(f"{folder}/{name}" for name in (*tables, "run.json"))}
 
 DuckDB:  {query}
 pandas:  {code}

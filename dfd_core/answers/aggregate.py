@@ -1,8 +1,7 @@
 """STAGE 3, finish: the user's tables from the committed segments. Opens no video; can be run again.
 
 Frame score = the highest `p_fake` of the frame's faces. Video score = an aggregation over the frames with a face, or over the tracks.
-The joins and groupings run in DuckDB, which spills to disk. The faces pass through once, whole videos at a time, and become tracks, spans and
-scores on the way. So the size of the archive is not bounded by memory.
+Joins and groupings run in DuckDB, which spills to disk, and the faces pass through once (`face_pass`). So memory does not limit the archive.
 """
 
 from __future__ import annotations
@@ -133,7 +132,7 @@ def videos_query(done: str, *, num_faces: str) -> str:
 
 
 def finish_videos(core: pa.Table, own: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return one batch of `videos/`, of `schema` and the manifest's own columns; a message says how much is missing."""
+    """Return one batch of `videos/`: `schema` and the manifest's own columns. An error message says how many segments it affects."""
     own = own.take(core.column("manifest_row"))
     columns = {name: core.column(name) for name in core.column_names} | {"error_message": _with_share(core)}
     core = pa.Table.from_arrays([columns[name] for name in schema.names], names=schema.names).cast(schema)
@@ -162,7 +161,7 @@ def _with_share(core: pa.Table) -> pa.Array:
 
 
 def counts(db: duckdb.DuckDBPyConnection, out: OutputFolder, statuses: Sequence[str]) -> Counts:
-    """Return what the tables that have just been written hold."""
+    """Return the counts of the tables that were just written."""
     db.register("videos", dataset(out.videos, FACE_VIDEOS))
     found = dict(db.sql("SELECT status, count(*) FROM videos GROUP BY status").fetchall())
     kinds = db.sql(
@@ -188,7 +187,7 @@ def _stage_seconds(db: duckdb.DuckDBPyConnection) -> tuple[dict[str, float], dic
 
 
 def _summed(db: duckdb.DuckDBPyConnection, columns: dict[str, str]) -> dict[str, float]:
-    """Return the sums of `columns` by their names; the first one is of the plans, the others are of the results."""
+    """Return the sums of `columns` by name. The first column belongs to the plans, the others to the results."""
     of_plans, *of_results = (f"coalesce(sum({column}), 0)" for column in columns.values())
     sums = db.sql(
         f"""SELECT (SELECT {of_plans} FROM plans SEMI JOIN manifest USING (plan_key)), {", ".join(of_results)}

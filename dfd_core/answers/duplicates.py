@@ -1,8 +1,8 @@
 """Copies of one clip in an archive, by the perceptual hashes of its sampled frames. No video is opened.
 
-Two videos are copies if half of the frames of the one with fewer frames have a frame in the other whose hash differs in at most 6 of 64 bits, as
-they are or all turned or mirrored alike. Videos are compared if they share a hash, or if a frame of each differs by at most 3 bits: the hashes
-are cut into four words, of which one must then be equal, and DuckDB joins by the words. Copies of copies make a group.
+Two videos are copies if, for half of the frames of the one with fewer frames, the other has a frame whose hash differs in at most 6 of 64 bits. One
+video may be turned or mirrored. Two videos are compared if they share a hash, or if one hash of each differs in at most 3 bits. DuckDB finds such
+hashes by joining on words of 16 bits: of four words, one must then be equal. Copies of copies are one group.
 """
 
 from __future__ import annotations

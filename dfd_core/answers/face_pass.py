@@ -1,6 +1,6 @@
-"""The faces of a run on their way from the log to the user's table: once through, whole videos at a time.
+"""Pass the faces of a run from the log to the user's table, whole videos at a time.
 
-Beside them go their tracks, the spans of those, and the score of each video. What is held at a time is bounded by a slice or by one video.
+Their tracks, the spans of these and the score of each video are written on the way. Memory is bounded by one slice or one video.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ UNTRACKED = pa.schema(
         pa.field("appearance", pa.binary()),
     ]
 )
-"""FACES before they are linked, in the order of the manifest, of frames and of the detector."""
+"""FACES without tracks and with appearances."""
 
 SCORES = pa.schema(
     [
@@ -37,7 +37,7 @@ SCORES = pa.schema(
         pa.field("num_scored_frames", pa.int64()),
     ]
 )
-"""What is known of each video with a face when all its faces have passed."""
+"""One row for each video with a face."""
 
 
 def read_faces(db: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
@@ -67,7 +67,7 @@ def read_faces(db: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
 
 
 def whole_videos(faces: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Yield `faces` again in tables of whole videos, each of about `_SLICE_ROWS` rows: what is held is bounded by that or by one video."""
+    """Yield `faces` in tables of whole videos, each of about `_SLICE_ROWS` rows, or of one longer video."""
     held = UNTRACKED.empty_table()
     for table in faces:
         held = pa.concat_tables([held, table])
@@ -90,7 +90,7 @@ _OF_FRAMES = {
 
 
 class Answers:
-    """What is written beside the faces while they pass: the score of each video, its tracks and their spans."""
+    """Writes the score, the tracks and the spans of each video while its faces pass."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ def _scores(
     medians = ", ".join(f"median({name})::FLOAT AS {name}" for name in _MEASURES)
     db.register("frames", frames)
     db.register("worst", worst_scores(tracks if aggregation.kind == "worst-track" else tracks.slice(0, 0)))
-    # The frames are listed in their order before they are averaged: a sum in any order is not the same number twice.
+    # The frames are sorted before they are averaged: sums in different orders differ in the last digit.
     scores = db.sql(
         f"""
         WITH scores AS (

@@ -17,11 +17,11 @@ from dfd_core.storage.tables import dataset, dataset_of_file, read_schema, read_
 
 @contextmanager
 def connect(out: OutputFolder, results_schema: pa.Schema) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Give a database with the views `manifest`, `plans`, `listed` and `results`, the last two by segment.
+    """Yield a database with the views `manifest`, `plans`, `listed` and `results`, the last two by segment.
 
     Args:
         out: The output folder.
-        results_schema: What is read of the segment log.
+        results_schema: The columns to read of the segment log.
 
     Raises:
         OutputError: The log is incomplete.
@@ -41,7 +41,7 @@ def own_columns(manifest: pa.Schema) -> list[pa.Field]:
 
 
 def read_own_columns(out: OutputFolder) -> pa.Table:
-    """Return the user's own columns of the manifest that the run reads, a row a video; no rows if there are none."""
+    """Return the user's own columns of the manifest, one row a video; no rows if it has no such columns."""
     return read_table(out.manifest, [field.name for field in own_columns(read_schema(out.manifest))])
 
 

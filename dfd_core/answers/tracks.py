@@ -18,7 +18,7 @@ _APPEARANCE_BYTES = 64
 
 
 def with_tracks(faces: pa.Table) -> pa.Table:
-    """Return `faces` as FACES, each with its track; `appearance` goes.
+    """Return `faces` as FACES: with `track_id`, without `appearance`.
 
     Args:
         faces: FACES without `track_id` and with `appearance`, whole videos, sorted by video, frame and face.
@@ -50,7 +50,7 @@ def video_numbers(faces: pa.Table) -> npt.NDArray[np.int64]:
 
 
 def tracks_of(faces: pa.Table) -> pa.Table:
-    """Return the tracks (TRACKS but for the verdict) of `faces` (FACES), whole videos; sorted as they are.
+    """Return the tracks of `faces` (FACES, whole videos) in their order: TRACKS without the verdict columns.
 
     `p_fake` is the mean of the track's faces without the fifth that score lowest and the fifth that score highest (rounded down).
     """

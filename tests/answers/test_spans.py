@@ -2,8 +2,11 @@ import pytest
 
 from dfd_core.answers.spans import spans_of
 from dfd_core.answers.tracks import with_tracks
+from dfd_core.one_video import score_video
 from dfd_core.schemas import SPANS
+from dfd_core.video.reader import decode_frames, index_frames
 from tests.answers.face_rows import face, untracked
+from tests.clips import write_clip
 
 
 def spans(rows, low=0.4, high=0.7):
@@ -52,3 +55,26 @@ def test_an_altered_stretch_in_one_clip_is_found_within_a_sampling_step():
 @pytest.mark.parametrize("rows", [[], scored(0.1, 0.69, 0.5)])
 def test_where_nothing_is_suspicious_there_is_no_span(rows):
     assert spans(rows) == []
+
+
+@pytest.mark.real
+def test_the_altered_middle_of_a_real_clip_is_found_within_a_sampling_step(real_data, tmp_path):
+    """Four seconds of an original, of its deepfake and of the original again, encoded as one clip without a cut."""
+    folder = real_data / "validation" / "faceforensics"
+    original, altered = (next(folder.rglob(f"{name}.mp4")) for name in ("917", "917_924"))
+    parts = [frames_of(original)[:100], frames_of(altered)[100:200], frames_of(original)[200:300]]
+    clip = write_clip(
+        tmp_path / "joined.mp4", [frame for part in parts for frame in part], options={"crf": "18"}
+    )
+    score = score_video(clip, sampling="interval:0.5")
+    spans = spans_of(score.faces, threshold_low=0.3, threshold_high=0.7).to_pylist()
+    longest = max(spans, key=lambda span: span["num_faces"])
+    assert score.faces.column("track_id").unique().to_pylist()[0] == longest["track_id"]
+    assert abs(longest["start_s"] - 4.0) <= 0.5
+    assert abs(longest["end_s"] - 8.0) <= 0.5
+
+
+def frames_of(path):
+    with open(path, "rb") as file:
+        index = index_frames(file)
+        return [frame.rgb for frame in decode_frames(file, index.positions(range(len(index.pts))[:300]))]
