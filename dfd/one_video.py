@@ -20,7 +20,7 @@ from dfd_core.storage.text import as_text
 if TYPE_CHECKING:
     from dfd_core.one_video import VideoScore
 
-_NEED_A_FOLDER = ("estimate", "overwrite", "profile", "repair", "retry_failed")
+_NEED_A_FOLDER = ("estimate", "hash", "overwrite", "profile", "repair", "retry_failed")
 _SHOWN = 3
 
 

@@ -47,6 +47,15 @@ ATTEMPTS = pa.schema(
 )
 """One row per video that was retried: how many retries, and which derivation of `videos/` caused the last one."""
 
+INPUT_HASHES = pa.schema(
+    [
+        _required("plan_key", pa.string()),
+        _required("sha256", pa.string()),
+        pa.field("etag", pa.string()),
+    ]
+)
+"""One row per input that was read whole; `etag` is what an object store called this content."""
+
 SEGMENT_RANGE = pa.struct(
     [
         _required("start_s", pa.float64()),
@@ -277,6 +286,10 @@ VIDEOS = pa.schema(
         pa.field("fps", pa.float64()),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
+        pa.field("size_bytes", pa.int64()),
+        pa.field("modified_at", pa.string()),
+        pa.field("sha256", pa.string()),
+        pa.field("etag", pa.string()),
         pa.field("error_kind", pa.string()),
         pa.field("error_message", pa.string()),
         _required("model_id", pa.string()),

@@ -40,6 +40,7 @@ class ArchiveRequest(Protocol):
         retry_kinds: The kinds of error whose videos are tried again; empty for none.
         stall_s: Seconds in which nothing finishes after which the log says what the run waits for.
         repair: Mend a damaged log before anything else.
+        hash: Read every video whole for its SHA-256.
     """
 
     source: str
@@ -49,6 +50,7 @@ class ArchiveRequest(Protocol):
     retry_kinds: frozenset[str]
     overwrite: bool
     repair: bool
+    hash: bool
     profile: bool
     stall_s: float
     address: str | None
@@ -76,7 +78,8 @@ class Attempt:
         if not videos.num_rows:
             return
         LOG.info("Opening %s videos", f"{videos.num_rows:,}")
-        with EarlyPlan(self.out, config, videos) if is_local(self.request.address) else nullcontext():
+        is_early = is_local(self.request.address) and not self.request.hash
+        with EarlyPlan(self.out, config, videos) if is_early else nullcontext():
             self.cluster.start()
         videos = worklist.unplanned(self.out)
         num_videos = videos.num_rows
@@ -87,7 +90,9 @@ class Attempt:
         from dfd.archive import stages
 
         num_cpus = self.cluster.num_cpus
-        dataset = stages.build_plan(self.out, config, num_videos=num_videos, num_cpus=num_cpus)
+        dataset = stages.build_plan(
+            self.out, config, num_videos=num_videos, num_cpus=num_cpus, hash_inputs=self.request.hash
+        )
         stages.write(dataset, self.out.plan_log.data, num_cpus=num_cpus)
         compact(self.out.plan_log)
 

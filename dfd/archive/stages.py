@@ -26,6 +26,7 @@ from dfd.graph_folder import private_folder
 from dfd_core.config import ExtractConfig
 from dfd_core.model.fetch import local_model
 from dfd_core.run.commit_log import CommitLog
+from dfd_core.run.input_hashes import hash_inputs
 from dfd_core.run.output_folder import OutputFolder
 from dfd_core.run.worklist import Worklist
 from dfd_core.schemas import SEGMENT_PICTURES, VIDEO_PLAN, face_crops, to_table
@@ -41,12 +42,17 @@ _MANY_SEGMENTS = 5_000
 _POOLS = Pools()
 
 
-def build_plan(out: OutputFolder, config: ExtractConfig, *, num_videos: int, num_cpus: int) -> Dataset:
+def build_plan(
+    out: OutputFolder, config: ExtractConfig, *, num_videos: int, num_cpus: int, hash_inputs: bool = False
+) -> Dataset:
     """Return the lazy dataset videos to open → plan; `write` of it commits each video's plan once."""
     rows = max(1, min(_PLAN_BLOCK_ROWS, num_videos // (_most_cpus(num_cpus) * 4)))
     _commit_by(out.plan_log)
     return _listed(out.open_videos, rows).map_batches(  # 1 video : 1 plan
-        plan_block, batch_size=None, fn_kwargs={"config": config}, **_ARROW
+        plan_block,
+        batch_size=None,
+        fn_kwargs={"config": config, "hashes": out.input_hashes if hash_inputs else None},
+        **_ARROW,
     )
 
 
@@ -200,8 +206,10 @@ def _actors(pools: Pools, num_cpus: int) -> dict[str, Any]:
 # --- what runs in the workers -------------------------------------------------------------------------------------
 
 
-def plan_block(requests: pa.Table, *, config: ExtractConfig) -> pa.Table:
-    """Return the plans of a block of videos."""
+def plan_block(requests: pa.Table, *, config: ExtractConfig, hashes: Address | None = None) -> pa.Table:
+    """Return the plans of a block of videos, and keep the hashes of the files in `hashes` if it is given."""
+    if hashes is not None:
+        hash_inputs(requests, hashes)
     sandbox = _sandbox(config)
     plans = [sandbox.plan(row) for row in requests.to_pylist()]
     metrics.count_failures(plan["error_kind"] for plan in plans if plan["error_kind"])

@@ -44,6 +44,7 @@ class ExtractFacesRequest:
         retry_kinds: The kinds of error whose videos are tried again; empty for none.
         stall_s: Seconds in which nothing finishes after which the log says what the run waits for.
         repair: Mend a damaged log before anything else.
+        hash: Read every video whole for its SHA-256.
         detect_max_side_px: Longer side of the frame that the detector sees, pixels; None for its own.
         detector: The face detector; None for `dlib`, or for whichever made a folder of faces.
     """
@@ -62,6 +63,7 @@ class ExtractFacesRequest:
     detector: str | None = None
     overwrite: bool = False
     repair: bool = False
+    hash: bool = False
     profile: bool = False
     stall_s: float = 300.0
     allow_http: bool = False

@@ -20,6 +20,7 @@ _OPTIONS = (
     click.option("--max-failed", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of failed videos above which the exit status is 1."),
     click.option("--retry-failed", metavar="[=KINDS]", help="Try videos with an error again: all, or those of the given kinds, as in --retry-failed=timeout,crashed."),
     click.option("--overwrite", is_flag=True, help="Start again from nothing; the old results are moved aside first."),
+    click.option("--hash", is_flag=True, help="Read every video whole and put its SHA-256 into videos/, for `dfd verify`. Videos that were opened before have none."),
     click.option("--repair", is_flag=True, help="Mend a damaged log first: move damaged files to OUT/quarantine, and do again only what was in them."),
     click.option("--max-pixels", type=int, default=LIMITS.max_pixels, show_default=True, help="Most pixels of a frame; a video with larger frames fails."),
     click.option("--max-duration-s", type=float, default=LIMITS.max_duration_s, show_default=True, help="Longest video, in seconds; a longer one fails."),

@@ -117,13 +117,16 @@ def videos_query(done: str, *, num_faces: str) -> str:
                    sum({num_faces}) AS num_faces, count(*) AS num_segments, count(error_kind) AS num_faulty,
                    arg_min(error_kind, segment_id) AS error_kind, arg_min(error_message, segment_id) AS error_message
             FROM results SEMI JOIN listed USING (segment_id) GROUP BY plan_key),
+        hashed AS (SELECT plan_key, min(sha256) AS sha256, min(etag) AS etag FROM hashes GROUP BY plan_key),
         joined AS (
-            SELECT manifest_row, plan_key, video_id, uri, size_bytes, fps, duration_s, width, height,
+            SELECT manifest_row, plan_key, video_id, uri, size_bytes, sha256, etag,
+                   strftime(make_timestamp(modified_ns // 1000), '%Y-%m-%dT%H:%M:%S.%fZ') AS modified_at, fps, duration_s, width, height,
                    coalesce(num_frames, 0) AS num_frames, num_wanted, coalesce(num_faces, 0) AS num_faces,
                    num_segments, num_faulty,
                    coalesce(plans.error_kind, decoded.error_kind) AS error_kind,
                    coalesce(plans.error_message, decoded.error_message) AS error_message
-            FROM manifest JOIN plans USING (plan_key) LEFT JOIN decoded USING (plan_key))
+            FROM manifest JOIN plans USING (plan_key) LEFT JOIN decoded USING (plan_key)
+            LEFT JOIN hashed USING (plan_key))
         SELECT *, CASE WHEN num_faces > 0 AND error_kind IS NULL THEN '{done}'
                        WHEN num_faces > 0 THEN 'partial'
                        WHEN error_kind IS NULL THEN 'no_face'

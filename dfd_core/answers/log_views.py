@@ -11,13 +11,13 @@ import pyarrow as pa
 from dfd_core.errors import OutputError
 from dfd_core.run.database import database
 from dfd_core.run.output_folder import OutputFolder
-from dfd_core.schemas import MANIFEST, SEGMENT
+from dfd_core.schemas import INPUT_HASHES, MANIFEST, SEGMENT
 from dfd_core.storage.tables import dataset, dataset_of_file, read_schema, read_table
 
 
 @contextmanager
 def connect(out: OutputFolder, results_schema: pa.Schema) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Yield a database with the views `manifest`, `plans`, `listed` and `results`, the last two by segment.
+    """Yield a database with the views `manifest`, `hashes`, `plans`, `listed` and `results`, the last two by segment.
 
     Args:
         out: The output folder.
@@ -29,6 +29,7 @@ def connect(out: OutputFolder, results_schema: pa.Schema) -> Iterator[duckdb.Duc
     with database() as db:
         db.register("manifest", dataset_of_file(out.manifest, MANIFEST))
         db.register("listed", dataset(out.segment_list, SEGMENT))
+        db.register("hashes", dataset(out.input_hashes, INPUT_HASHES))
         out.plan_log.register(db, "plans")
         out.segment_log.register(db, "results", results_schema)
         _refuse_incomplete(db)

@@ -109,6 +109,11 @@ class OutputFolder:
         return self._log("plan", self.root / "plan" / "videos", VIDEO_PLAN)
 
     @property
+    def input_hashes(self) -> Address:
+        """The INPUT_HASHES rows of the videos that were read whole."""
+        return self.root / "plan" / "hashes"
+
+    @property
     def segment_list(self) -> Address:
         """The SEGMENT rows of the present manifest."""
         return self.root / "plan" / "segments"

@@ -1,5 +1,6 @@
 """Storage over a real S3 client and a real connection, to a server that misbehaves when it is told to."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -25,7 +26,9 @@ from dfd_core.errors import (
     VideoStorageError,
 )
 from dfd_core.model.fetch import local_model
+from dfd_core.run.input_hashes import hash_inputs
 from dfd_core.run.output_folder import OutputFolder
+from dfd_core.schemas import INPUT_HASHES
 from dfd_core.sources.layouts.manifest import manifest_of, write_manifest
 from dfd_core.sources.layouts.read import read_tree
 from dfd_core.sources.layouts.scan import scan
@@ -270,6 +273,15 @@ def test_listing_is_paged_and_asks_nothing_about_single_objects(server):
     assert None not in table.column("modified_ns").to_pylist()
     assert kinds(requests).count("LIST") <= 4
     assert len([request for request in requests if request.path.startswith("/many")]) <= 5
+
+
+def test_the_hash_of_an_object_comes_with_its_etag(server, tmp_path):
+    requests = pa.table({"plan_key": ["a"], "uri": ["s3://bytes/five_mb.bin"]})
+    folder = Address.parse(str(tmp_path / "hashes"))
+    hash_inputs(requests, folder)
+    (row,) = dataset(folder, INPUT_HASHES).to_table().to_pylist()
+    assert row["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+    assert re.fullmatch("[0-9a-f]{32}(-1)?", row["etag"])
 
 
 def test_a_manifest_on_s3_resolves_its_addresses_against_its_folder(server):
