@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 _LOOKS_LIMIT = 2.2
 """Distance of two appearances at which they are different people, whatever the rest says (docs/decisions/0006-tracks.md)."""
@@ -162,6 +161,10 @@ def _link_scene(
     faces: Sightings, start: int, end: int, is_frame: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64]:
     """Return the tracks of the faces from `start` to `end`, one shot, numbered from 0 as they begin."""
+    from scipy.optimize import (
+        linear_sum_assignment,  # half a CPU second, which commands that link nothing do without
+    )
+
     tracks = np.zeros(end - start, np.int64)
     open_tracks, next_number = _OpenTracks(), 0
     edges = np.append(np.flatnonzero(is_frame[start:end]), end - start)
