@@ -111,6 +111,7 @@ def _rescored(
             precision=precision,
             raw=bool(settings.get("raw")),
             detect_max_side_px=settings["detect_max_side_px"],
+            detector=settings.get("detector"),
             limits=Limits(**settings["limits"]),
         )
         faces = _paired(_faces_of(out, video["video_id"]), score.faces)

@@ -1,4 +1,4 @@
-"""What is committed, what is left to do, and whether the log can be believed.
+"""What is committed, what is left to do, and whether the log is whole.
 
 Ray Data commits a block in three steps: `ID.pending.parquet` under `checkpoint/`, the data file, then the rename of the
 pending file to `ID.parquet`. A row is done when its identifier is in a file of the last kind.
@@ -99,7 +99,7 @@ class CommitLog:
         """Give the committed rows a name in `db`, each identifier once.
 
         A worker that outlives a killed run can commit a row that the next run does again. The row without an error is
-        kept; otherwise always the same one.
+        kept; if both or neither have one, the earlier.
         """
         key = self.id_column
         db.register(f"{name}_log", self.rows(schema))

@@ -40,7 +40,7 @@ _ENDED = ("complete", "too_many_failed")
 
 
 class RunRecord:
-    """The content of `run.json`, and the only way it is read and written.
+    """The content of `run.json`. Only this class reads and writes it.
 
     Attributes:
         values: What the file holds.

@@ -54,7 +54,7 @@ def renames_in_one_step(fs: pafs.FileSystem) -> bool:
 
 @contextmanager
 def _os_errors() -> Iterator[None]:
-    """Make an OSError of what the library of a storage raises in the block; Python's own errors stay what they are."""
+    """Turn what a storage's library raises in the block into an OSError; Python's own errors pass unchanged."""
     try:
         yield
     except Exception as error:
@@ -65,9 +65,9 @@ def _os_errors() -> Iterator[None]:
 
 
 def _os_error(error: BaseException) -> BaseException:
-    """Return what an error of aiohttp, botocore, Google's or Azure's library says, of the kind that its status names.
+    """Return an OSError for an error of aiohttp, botocore, Google's or Azure's library; its kind follows the HTTP status.
 
-    fsspec says FileNotFoundError for whatever a web server refuses; the refusal is its cause.
+    fsspec raises FileNotFoundError for everything that a web server refuses, with the refusal as its cause.
     """
     cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
     if cause is not None and not _http_status(cause):
@@ -82,7 +82,7 @@ def _os_error(error: BaseException) -> BaseException:
 
 
 def _http_status(error: BaseException) -> int:
-    """Return the status that a server answered with, as each library keeps it; 0 if there is none."""
+    """Return the HTTP status in an error, wherever its library keeps it; 0 if there is none."""
     answer = getattr(error, "response", None)
     facts = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
     said = (
@@ -106,7 +106,7 @@ class _FsspecFile:
 
 
 class _FsspecHandler(pafs.FSSpecHandler):  # type: ignore[misc]
-    """pyarrow's way to an fsspec file system, with failures that are OSErrors, and that no question swallows."""
+    """pyarrow's handler of an fsspec file system, whose failures are OSErrors, also where it only asks what is there."""
 
     def get_file_info(self, paths: Sequence[str]) -> list[pafs.FileInfo]:
         return [self._file_info(path) for path in paths]

@@ -1,4 +1,4 @@
-"""A remote file read by range requests: whole blocks, the last ones kept, so that many small reads make few requests."""
+"""A remote file read by range requests: in whole blocks, the latest of which are kept, so that small reads make few requests."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import pyarrow as pa
 from fsspec.caching import BlockCache
 
 BLOCK_BYTES = 2 << 20
-"""One request's worth: some ten seconds of video, so that opening a video does not read much of it."""
+"""Size of one request: some ten seconds of video, so that opening a video reads little of it."""
 NUM_BLOCKS_KEPT = 64
 """A video of up to 128 MiB is fetched once, though its packets are read twice: to index them and to decode them."""
 
 
 class RangeFile(io.RawIOBase):
-    """A seekable file over one whose every read is a request."""
+    """A seekable file over a file of which every read is a request."""
 
     def __init__(self, file: pa.NativeFile) -> None:
-        """Take `file` over, opened for reading at random."""
+        """Take over `file`, which is opened for random access."""
         self._file = file
         self._position = 0
         self.size: int = file.size()

@@ -1,9 +1,10 @@
 """A lock on a remote folder: an object that its holder rewrites every few seconds for as long as it lives.
 
-Object stores as pyarrow reaches them have no "create only if absent", so this is an agreement, not a law. Whoever finds
-the object changing gives way; whoever finds it still for three beats takes it over, which needs no agreement of clocks.
-Two that start within the same second both write, wait, and read: the last one to have written stays. A holder that was
-silent for so long that another took over finds the other's name at its next beat, and ends.
+pyarrow has no "create only if absent" for object stores, so the lock is an agreement between well-behaved processes. A process that
+finds the object changing gives up. A process that finds it unchanged for three beats takes it over; clocks need not agree. If two
+start within the same second, both write, wait and read, and the last writer keeps the lock; with a write that takes longer than that
+wait, both may believe for a few seconds that they hold it. A holder that was silent for so long that another took over finds the other's
+name at its next beat, and ends.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _POLL_S = 0.5
 
 
 class RemoteLock:
-    """A context in which the remote folder is this process's."""
+    """A context in which no other run uses the remote folder."""
 
     def __init__(self, address: Address, *, on_lost: Callable[[], None], beat_s: float = BEAT_S) -> None:
         """Describe the lock; `acquire` takes it.
@@ -45,7 +46,7 @@ class RemoteLock:
         self._thread = threading.Thread(target=self._live, daemon=True)
 
     def acquire(self) -> None:
-        """Take the lock; waits where one was left by a process that seems to be dead.
+        """Take the lock. If a process left one and seems to be dead, wait until that is certain.
 
         Raises:
             OutputError: Another process has it.
@@ -64,7 +65,7 @@ class RemoteLock:
         if self._thread.is_alive():
             self._stop.set()
             self._thread.join()
-            with suppress(OSError, RequestError):  # it will be found still, and taken over
+            with suppress(OSError, RequestError):  # the next process finds it unchanged, and takes it over
                 if self._is_mine():
                     delete_file(self._address)
 
@@ -103,7 +104,7 @@ class RemoteLock:
     def _live(self) -> None:
         while not self._stop.wait(self._beat_s):
             is_lost = False
-            with suppress(Exception):  # a storage that fails for a while is no reason to end
+            with suppress(Exception):  # the storage may recover before the next beat
                 is_lost = not self._is_mine()
                 if not is_lost:
                     self._beat()
