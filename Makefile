@@ -14,7 +14,7 @@ DEMO_QUERY := SELECT video_id, label, method, status, num_faces, round(p_fake, 3
 BENCH_VIDEOS := $(or $(VIDEOS),$(wildcard ../shared/data/archive),demo/archive)
 BENCH_NEEDS := $(INSTALLED) $(if $(filter demo/archive,$(BENCH_VIDEOS)),demo/archive/train/manifest.csv)
 
-.PHONY: help demo demo-train test test-drills check bench bench-long bench-scale bench-steady bench-parts bench-peers drill-kill drill-torn drill-fuzz drill-attack pictures lock audit clean
+.PHONY: help demo demo-train test test-drills check bench bench-long bench-scale bench-steady bench-parts bench-peers bench-quality drill-kill drill-torn drill-fuzz drill-attack pictures lock audit clean
 .DELETE_ON_ERROR:
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo "make bench-steady  watch the memory and the speed of a long run (COUNT=)"
 	@echo "make bench-parts  what decoding, the model, the sandbox and reading from a bucket cost"
 	@echo "make bench-peers  this job against deface and the DFDC winner's shape; installs PyTorch into .venv-peers (CLIPS=)"
+	@echo "make bench-quality  verdicts of the detector that ships on unseen faces and clips and on their H.264 copies (DATA=)"
 	@echo "make drill-kill  kill scoring runs 30 times and compare what they leave (KILLS=, SEED=)"
 	@echo "make drill-torn  lose power and cut files in 30 rounds, and compare what is left (ROUNDS=, SEED=)"
 	@echo "make drill-fuzz  damage 2000 copies of the videos in VIDEOS and see each end as a row (MUTANTS=, SEED=)"
@@ -108,6 +109,9 @@ drill-kill: $(INSTALLED)
 
 drill-torn: $(INSTALLED)
 	@$(PY) -m benchmarks.drill_torn --rounds $(or $(ROUNDS),30) --seed $(or $(SEED),1)
+
+bench-quality: $(INSTALLED)
+	@$(PY) -m benchmarks.quality_limits $(or $(DATA),../shared/data) --work $(or $(WORK),/tmp/dfd-quality)
 
 drill-fuzz: $(INSTALLED) demo/archive/train/manifest.csv
 	@$(PY) -m benchmarks.drill_fuzz $(or $(VIDEOS),demo/archive) --mutants $(or $(MUTANTS),2000) --seed $(or $(SEED),1)

@@ -189,6 +189,8 @@ def tell_verdicts(rows: pd.DataFrame, rule: VerdictRule) -> None:
     rows["crf"] = rows.crf.map(lambda crf: f"CRF {crf}" if crf else "as it is")
     counts = rows.groupby(["pool", "crf", "label"]).verdict.value_counts().unstack(fill_value=0)
     print("\n" + counts.reindex(columns=["real", "uncertain", "fake"], fill_value=0).to_string())
+    copies = rows[(rows.label == "real") & (rows.crf != "as it is")]
+    print(f"copies of reals called fake: {(copies.verdict == 'fake').sum():,} of {len(copies):,}")
     for label in ("real", "fake"):
         of = rows[rows.label == label].verdict.value_counts(normalize=True)
         print(
