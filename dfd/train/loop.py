@@ -38,7 +38,6 @@ class Job:
         fake_weight: What a self-blended face weighs.
         checkpoint_every_steps: 0 for one checkpoint an epoch.
         tally: The actor that shows progress.
-        backend: Of Keras.
     """
 
     settings: dict[str, Any]
@@ -48,7 +47,6 @@ class Job:
     fake_weight: float
     checkpoint_every_steps: int
     tally: Any
-    backend: str
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -63,7 +61,8 @@ def train_worker(config: dict[str, Any]) -> None:
 class _Worker:
     def __init__(self, job: Job) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        os.environ["KERAS_BACKEND"] = job.backend  # read when Keras is imported, which comes next
+        import keras
+
         from dfd_core.training.process import prepare_process, strategy_for
         from dfd_core.training.trainer import Trainer
 
@@ -87,7 +86,9 @@ class _Worker:
             Feed(ray.train.get_dataset_shard(side), settings.batch_per_worker, settings.input_size, threads)
             for side in ("train", "validation")
         )
-        job.tally.ready.remote(self._rank, os.getpid(), self._trainer.precision, device, job.backend)
+        job.tally.ready.remote(
+            self._rank, os.getpid(), self._trainer.precision, device, keras.backend.backend()
+        )
 
     def run(self) -> None:
         """Train from the last checkpoint, or from the start."""

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,6 @@ def fit(
             prepared.fake_weight,
             checkpoint_every_steps,
             progress.tally,
-            os.environ.get("KERAS_BACKEND") or "tensorflow",
         )
         trainer = TensorflowTrainer(
             train_worker,
@@ -176,6 +175,7 @@ def fit(
                 storage_filesystem=kept.fs,
                 failure_config=ray.train.FailureConfig(max_failures=max_failures),
                 checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+                worker_runtime_env=worker_environment(os.environ),
             ),
         )
         # Ray Train's own handler of Ctrl-C exits with 0. Without it the driver ends, and its actors with it.
@@ -187,6 +187,18 @@ def fit(
     folder = Path(tempfile.mkdtemp(prefix="dfd-trained-"))
     result.checkpoint.to_directory(str(folder))
     return Fitted(folder, [progress.workers[rank] for rank in sorted(progress.workers)])
+
+
+def worker_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return Ray's runtime environment of the workers: Keras' backend, if this process was given one.
+
+    It must be set when a worker's process starts: Ray Train imports Keras before the training is called.
+
+    >>> worker_environment({"KERAS_BACKEND": "jax", "HOME": "/"})
+    {'env_vars': {'KERAS_BACKEND': 'jax'}}
+    """
+    backend = environment.get("KERAS_BACKEND")
+    return {"env_vars": {"KERAS_BACKEND": backend}} if backend else {}
 
 
 def worker_card(card: ModelCard) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dfd.train.progress import TrainProgress
-from dfd.train.run import cpus_of_worker, refusal_of_workers, worker_card
+from dfd.train.run import cpus_of_worker, refusal_of_workers, worker_card, worker_environment
 from dfd_core.errors import ModelError, RequestError
 from dfd_core.model.card import ModelCard, card_from_fields
 from dfd_core.model.preprocess import to_model_input
@@ -36,6 +36,11 @@ def test_workers_prepare_faces_as_the_card_says():
     crops = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype(np.uint8)
     found = to_model_input(crops, card_from_fields(worker_card(card)))
     np.testing.assert_array_equal(found, to_model_input(crops, card))
+
+
+def test_workers_on_other_machines_get_the_backend_of_the_command():
+    assert worker_environment({"KERAS_BACKEND": "jax", "HOME": "/"}) == {"env_vars": {"KERAS_BACKEND": "jax"}}
+    assert worker_environment({"KERAS_BACKEND": "", "HOME": "/"}) == {}
 
 
 def test_what_workers_refuse_has_its_kind_and_a_tally_that_is_silent_is_one_line():
