@@ -4,12 +4,14 @@ import itertools
 import time
 
 import fsspec
+import numpy as np
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from dfd_core.faces.images import decode
+from dfd_core.config import ExtractConfig
+from dfd_core.faces.images import decode, encode
 from dfd_core.sources.pictures.read import read_pictures
-from dfd_core.stages.pictures import pictures_of
+from dfd_core.stages.pictures import _FACE_TYPES, crop_pictures, pictures_of
 from dfd_core.storage.uri import SCHEMES
 from dfd_core.video.opening import RETRY_DELAYS_S
 from tests.labelled_pictures import rows as labelled_rows
@@ -144,3 +146,19 @@ def test_a_storage_that_goes_on_failing_is_the_error_of_every_run_that_waits(uns
     assert kinds == sorted(kinds, key=lambda kind: kind is not None)
     assert kinds[-1] == "storage"
     assert found[-1][1]["error_message"] == "The storage failed: Connection reset by peer"
+
+
+def test_what_extraction_knew_of_shots_and_looks_reaches_the_scorer():
+    face = dict.fromkeys(_FACE_TYPES) | {
+        "frame_index": 0,
+        "time_s": 0.0,
+        "face_index": 0,
+        "detector_confidence": 1.0,
+    }
+    image = encode(np.full((40, 40, 3), 128, np.uint8), "png")
+    seen = {"shot": 3, "appearance": bytes(64)}
+    pictures = {"num_frames_wanted": 1, "num_frames": 1, "error_kind": None, "error_message": None}
+    pictures |= {"faces": [face | seen | {"image": image}], "num_shots": 4, "frame_hashes": [5]}
+    row = crop_pictures({"segment_id": "s", "plan_key": "k"}, pictures, ExtractConfig(crop_px=32))
+    assert (row["num_shots"], row["frame_hashes"]) == (4, [5])
+    assert {name: row["faces"][0][name] for name in seen} == seen
