@@ -68,9 +68,8 @@ def build_classifier(
 def save_bundle(model: Any, card: ModelCard, folder: str | os.PathLike[str]) -> ModelCard:
     """Write `model.keras` and `card.json` into `folder` and return the card with its sha256 and versions.
 
-    Both are written beside and renamed. A reader sees the old bundle or the new one or, for an instant, a model
-    whose sha256 is not the card's, which `source.resolve_model` refuses. A compiled model takes its optimizer's
-    state along, which scoring has no use for.
+    Each file is written aside and renamed. Between the two renames the sha256 of the model is not the card's, and
+    `source.resolve_model` refuses the bundle. A compiled model is saved with its optimizer's state.
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Calibration: a monotone map from what a model says of a face to the share of such faces that are fake.
+"""Calibration: a monotone map from a face's raw score to the share of such faces that are fake.
 
 It is fitted on validation faces, lives in the bundle's card, and is applied to every face before anything is
 aggregated. Only fitting needs scikit-learn and SciPy.
@@ -19,7 +19,7 @@ from dfd_core.errors import RequestError
 Kind = Literal["temperature", "logistic", "isotonic"]
 KINDS: tuple[Kind, ...] = ("temperature", "logistic", "isotonic")
 TEMPERATURES = (0.05, 20.0)
-"""Bounds of the search: outside them the scores say nothing, or everything, whatever the temperature."""
+"""Bounds of the search."""
 
 _MAX_BIAS = 10.0
 _CLIP = float(np.finfo(np.float32).eps)  # logits of float32 probabilities end at ±15.9
@@ -66,10 +66,10 @@ class Calibration:
 
     @classmethod
     def from_card(cls, fields: Mapping[str, Any]) -> Self:
-        """Return the calibration of a card's field `calibration`; what it does not know is for the reader.
+        """Return the calibration of a card's field `calibration`; unknown keys are ignored.
 
         Raises:
-            ValueError: It is none.
+            ValueError: The field holds no calibration.
 
         >>> Calibration.from_card({"kind": "temperature", "temperature": 2.0}).temperature
         2.0
@@ -191,7 +191,7 @@ def _fit_isotonic(
 ) -> Calibration:
     from sklearn.isotonic import IsotonicRegression
 
-    edge = 0.5 / len(labels)  # so few items never say that the next cannot be otherwise
+    edge = 0.5 / len(labels)  # no score of few items becomes exactly 0 or 1
     model = IsotonicRegression(y_min=edge, y_max=1 - edge, out_of_bounds="clip")
     model.fit(raw, labels.astype(np.float64), sample_weight=weights)
     points = np.unique(np.clip(model.X_thresholds_, 0, 1))

@@ -148,7 +148,7 @@ class ModelCard:
 
     @property
     def meaning(self) -> dict[str, Any]:
-        """What of the card, beside the model's file, decides what a score is, as JSON: only what is not the default.
+        """The fields that change a score, apart from the model's file, as JSON; fields at their default are left out.
 
         >>> ModelCard("m", color="bgr", std=(1.0, 2.0, 3.0)).meaning
         {'color': 'bgr', 'std': [1.0, 2.0, 3.0]}
