@@ -249,22 +249,6 @@ def test_what_cannot_be_done_is_one_line_and_status_2(tmp_path, arguments, compl
     assert not (tmp_path / "out" / "card.json").exists()
 
 
-def test_a_run_that_lost_its_folder_leaves_the_other_runs_record_alone(tmp_path, monkeypatch):
-    source = labelled_pictures.write_table(tmp_path / "faces" / "a.parquet", labelled_pictures.rows(4)).parent
-    record = tmp_path / "bundle" / "run.json"
-
-    def lose_the_folder(labelled, request):
-        monkeypatch.setattr(folder, "_taken_over", threading.Event())
-        folder._taken_over.set()  # as the lock's watcher does, before it interrupts the main thread
-        record.write_text("the other run's")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(finetune, "_with_faces", lose_the_folder)
-    with pytest.raises(KeyboardInterrupt):
-        finetune.run(finetune.FinetuneRequest(str(source), str(record.parent)))
-    assert record.read_text() == "the other run's"
-
-
 def settings_of(*arguments):
     context = main.make_context("finetune", ["faces", "--out", "bundle", "--weights", "none", *arguments])
     return _request(with_recipe(context.params, context)).settings
@@ -451,8 +435,6 @@ def wait_for(driver: subprocess.Popen, condition) -> None:
 
 def test_a_run_that_lost_its_folder_leaves_the_others_record(tmp_path, monkeypatch):
     """The training goes on while another run takes a remote folder over; the beat of the lock is 5 s."""
-    from dfd.archive import folder
-    from dfd.commands import finetune
     from dfd_core.storage.address import Address
     from dfd_core.storage.files import read_bytes, write_bytes
 
