@@ -85,14 +85,14 @@ def working_dir(tmp_path_factory):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in (".rayignore", ".gitignore", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
-    for module, before in (
-        ("dfd_core/stages/extract.py", "\nfrom typing"),
-        ("dfd_core/model/predictor.py", "\nfrom typing"),
-        ("jobs/score.py", "\nfrom pathlib"),
-    ):
+    for module in ("dfd_core/stages/extract.py", "dfd_core/model/predictor.py", "jobs/score.py"):
         text = (folder / module).read_text()
-        assert before in text
-        (folder / module).write_text(text.replace(before, f"\n{TRACE}{before}", 1))
+        traced = re.sub(
+            r"^(from __future__ import annotations|from pathlib import Path)$",
+            lambda line: line[0] + TRACE, text, count=1, flags=re.M,
+        )  # fmt: skip
+        assert traced != text
+        (folder / module).write_text(traced)
     return folder
 
 
