@@ -96,24 +96,25 @@ def _rescored(
     """Score `count` videos again and yield those whose scores are further away than the precision explains."""
     if record is None or not (used := model or record.values.get("model", {}).get("model")):
         raise RequestError("--rescore needs a run.json that names the model")
-    with without_stderr():  # TensorFlow says what it does not find
-        from dfd_core.one_video import score_video
+    from dfd_core.one_video import score_video
+
     settings = record.values["configuration"]
     if settings["source_kind"] != "videos":
         raise RequestError("--rescore is for runs over videos")
     precision = record.values["model"].get("precision", settings["precision"])
     for video in sample_videos(out, count):
-        score = score_video(
-            input_address(video["uri"], root, source),
-            model=used,
-            sampling=settings["sampling"],
-            aggregation=Aggregation.parse(record.values["aggregation"]),
-            precision=precision,
-            raw=bool(settings.get("raw")),
-            detect_max_side_px=settings["detect_max_side_px"],
-            detector=settings.get("detector"),
-            limits=Limits(**settings["limits"]),
-        )
+        with without_stderr():  # TensorFlow says what it does not find
+            score = score_video(
+                input_address(video["uri"], root, source),
+                model=used,
+                sampling=settings["sampling"],
+                aggregation=Aggregation.parse(record.values["aggregation"]),
+                precision=precision,
+                raw=bool(settings.get("raw")),
+                detect_max_side_px=settings["detect_max_side_px"],
+                detector=settings.get("detector"),
+                limits=Limits(**settings["limits"]),
+            )
         faces = _paired(_faces_of(out, video["video_id"]), score.faces)
         yield from compare_scores(video, score.p_fake, faces, bound=bound_of(precision))
 
