@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 _LOOKS_LIMIT = 2.2
-"""Distance of two appearances at which they are different people, whatever the rest says (docs/decisions/0006-tracks.md)."""
+"""Distance of two appearances at which they are different people, whatever the rest says (docs/decisions/0007-tracks.md)."""
 _UNKNOWN_LOOKS = 0.5
 _PLACE_WEIGHT, _SIZE_WEIGHT = 0.3, 0.3
 _REACH_SIDES, _REACH_SIDES_A_S = 1.0, 1.0

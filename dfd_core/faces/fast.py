@@ -38,7 +38,7 @@ class FastFaceDetector:
 def as_dlib_frames(box: npt.NDArray[np.float32]) -> Face:
     """Return a box of CenterFace as the square that dlib would draw around the same face.
 
-    The relation is fitted to faces that both find: docs/decisions/0009-fast-detector.md.
+    The relation is fitted to faces that both find: docs/decisions/0008-fast-detector.md.
 
     Args:
         box: Left, top, right and bottom in pixels, and the confidence.
