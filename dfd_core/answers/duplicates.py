@@ -72,16 +72,16 @@ def _copies(db: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
     words = ", ".join(f"(hash >> {_WORD_BITS * n}) & {2**_WORD_BITS - 1}" for n in range(_WORDS))
     db.execute(
         f"""
-        CREATE TEMP TABLE hashes AS SELECT hash, min(video) AS video FROM frames GROUP BY hash;
+        CREATE TEMP TABLE kept_hashes AS SELECT hash, min(video) AS video FROM frames GROUP BY hash;
         CREATE TEMP VIEW words AS
             SELECT video, hash, generate_subscripts(w, 1) AS place, unnest(w) AS word
-            FROM (SELECT video, hash, [{words}] AS w FROM hashes);
+            FROM (SELECT video, hash, [{words}] AS w FROM kept_hashes);
         CREATE TEMP VIEW turned_words AS
             SELECT video, hash, generate_subscripts(w, 1) AS place, unnest(w) AS word
-            FROM (SELECT video, hash, [{words}] AS w FROM (SELECT video, unnest([{turned}]) AS hash FROM hashes));
+            FROM (SELECT video, hash, [{words}] AS w FROM (SELECT video, unnest([{turned}]) AS hash FROM kept_hashes));
         CREATE TEMP TABLE candidates AS
-            SELECT hashes.video AS one, frames.video AS other
-            FROM frames JOIN hashes USING (hash) WHERE hashes.video < frames.video
+            SELECT kept_hashes.video AS one, frames.video AS other
+            FROM frames JOIN kept_hashes USING (hash) WHERE kept_hashes.video < frames.video
             UNION
             SELECT least(a.video, b.video), greatest(a.video, b.video)
             FROM turned_words AS a JOIN words AS b USING (place, word)

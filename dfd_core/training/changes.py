@@ -9,8 +9,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dfd_core.video.recompress import recompressed
-
 Crop = npt.NDArray[np.uint8]
 """(height, width, 3) uint8 RGB."""
 
@@ -76,6 +74,8 @@ def _to_uint8(pixels: npt.NDArray[Any]) -> Crop:
 
 def _h264(crop: Crop, rng: np.random.Generator) -> Crop:
     """Encode the crop after a copy moved by a pixel or two, so that most blocks are predicted, on a random block grid."""
+    from dfd_core.video.recompress import recompressed  # PyAV takes a third of a second to load
+
     height, width = crop.shape[:2]
     top, left = (int(offset) for offset in rng.integers(0, 16, 2))
     down, right = (int(shift) for shift in rng.integers(-2, 3, 2))

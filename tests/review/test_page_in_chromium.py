@@ -149,7 +149,7 @@ def test_decisions_outlive_the_page_and_are_a_manifest(browser, page, tmp_path):
     browser.downloads_to(tmp_path / "got")
     browser.key("d")
     file = tmp_path / "got" / "decisions.csv"
-    browser.wait(file.exists, "the download")
+    browser.wait(lambda: file.exists() and file.stat().st_size, "the download")
     table = read_videos(str(file)).table.to_pylist()
     assert [(row["video_id"], row["label"] or None, row["decision"], row["source"]) for row in table] == [
         ("clips/two.mp4", "fake", "fake", "wire"),

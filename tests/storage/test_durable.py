@@ -46,7 +46,7 @@ def test_a_dataset_written_through_it_is_the_same_and_synced(tmp_path, synced):
     table = pa.table({"a": list(range(1000))})
     ds.write_dataset(table, str(tmp_path / "d"), format="parquet", filesystem=DURABLE)
     assert ds.dataset(str(tmp_path / "d"), filesystem=DURABLE).to_table() == table
-    assert synced == ["part-0.parquet", "d"]
+    assert synced == [tmp_path.name, "part-0.parquet", "d"]
 
 
 @pytest.mark.parametrize("travel", [copy.deepcopy, lambda fs: pickle.loads(pickle.dumps(fs))])

@@ -57,7 +57,6 @@ def test_progress_ends_quietly_when_its_tally_is_gone(ray_cluster):
     import ray
 
     with TrainProgress(epochs=1, batch_size=8) as progress:
-        ray.get(progress.tally.refuse.remote("ModelError", "no such layer"))
         ray.kill(progress.tally)
     assert progress.refused is None
     with TrainProgress(epochs=1, batch_size=8) as progress:

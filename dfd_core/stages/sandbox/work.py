@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from dfd_core.config import ExtractConfig
+from dfd_core.config import ExtractConfig, Limits
 
 if TYPE_CHECKING:  # the worker itself never loads the video and face libraries
     from dfd_core.faces.detect import Detect
@@ -29,8 +30,10 @@ def prepare(config: ExtractConfig, detect: Detect | None, open_video: OpenVideo)
     import cv2
 
     from dfd_core.faces.detectors import load_detector
+    from dfd_core.video.one_cpu import count_one_cpu
 
     cv2.setNumThreads(1)  # a worker is one core
+    count_one_cpu()
     os.nice(_NICER)
     _rehearse(config)
     _detectors.append(detect or load_detector(config.detector, max_side_px=config.detect_max_side_px))
@@ -44,6 +47,7 @@ def _rehearse(config: ExtractConfig) -> None:
     from dfd_core.stages.plan import WHOLE_VIDEO
     from dfd_core.video.trial import trial_clip, trial_frame
 
+    config = replace(config, limits=Limits())  # the limits are about videos of others
     clip = trial_clip()
     video = {
         "plan_key": "",
