@@ -87,7 +87,7 @@ def test_a_profile_shows_the_functions_of_one_worker(first_run):
     found = json.loads((first_run[0] / "profile.speedscope.json").read_text())
     assert "speedscope" in found["$schema"]
     names = {frame["name"] for frame in found["shared"]["frames"]}
-    assert {"extract", "extract_segment"} <= names
+    assert {"extract", "extract_once"} <= names
     assert sum(len(profile["samples"]) for profile in found["profiles"]) > 10
 
 
