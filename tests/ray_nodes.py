@@ -162,7 +162,9 @@ class RayNodes:
     def add(self, name: str, *arguments: str) -> Node:
         """Return a node that has joined the head. On a busy machine Ray's own limits (15 s, 30 s) take several attempts."""
         for _ in range(5):
-            node = self._start(name, f"--address={self.gcs}", *arguments)
+            # Of its own, as on another machine: each node deletes and unpacks the working directory of a job anew.
+            folder = f"--temp-dir={self.folder / f'n{len(self.nodes)}'}"
+            node = self._start(name, f"--address={self.gcs}", folder, *arguments)
             self._wait(
                 lambda node=node: self._has_joined(node) or node.process.poll() is not None, f"no {name}"
             )
