@@ -29,7 +29,9 @@ def main(descriptor: int, parent_pid: int) -> None:
     """Serve the parent at the other end of `descriptor` until it closes it."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a Python handler would not run during an endless decode
     _die_with_parent(parent_pid)
-    channel = ChildChannel(socket.socket(fileno=descriptor))
+    connection = socket.socket(fileno=descriptor)
+    connection.setblocking(True)  # the parent may have had a default timeout when it made the pair
+    channel = ChildChannel(connection)
     _, content, _ = channel.receive()
     prepare, arguments, memory_mb, is_confined = pickle.loads(content)
     prepare(*arguments)

@@ -64,6 +64,7 @@ class Child:
         """
         self._memory_mb = memory_mb
         self._connection, theirs = socket.socketpair()
+        self._connection.setblocking(True)  # whatever the default timeout is at this moment
         self._reader = ThreadPoolExecutor(1, "video reader")
         try:
             with theirs:
